@@ -1,0 +1,1 @@
+"""Train networks toward wide flat minima, measure flatness and generalization, record everything."""
