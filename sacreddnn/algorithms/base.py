@@ -1,0 +1,150 @@
+"""What an algorithm is: an optimizer over the rows of the replica matrix W.
+
+Each algorithm is a `torch.optim.Optimizer` whose `step(closure)` spends one gradient evaluation per replica (SAM two), so
+that it works in anyone's loop, learning-rate schedulers included. Its state is a few vectors and counters.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from sacreddnn.algorithms.optimizers import base_optimizer
+from sacreddnn.weights import Weights
+
+Closure = Callable[[], Tensor]
+
+
+class Algorithm(torch.optim.Optimizer):
+    """Base of all algorithms: the replica matrix, a base optimizer, the cost counter.
+
+    Args:
+        replicas: the parameters of each replica (one for a single-network algorithm).
+        lr: learning rate, per replica; a scheduler changes it through `param_groups`.
+        optimizer: name of the base optimizer in torch.optim, with its options.
+
+    Attributes:
+        progress: how much of the training is done, in [0, 1]; the training loop sets it, couplings are functions of it.
+        gradient_evaluations: minibatches sent forward and backward so far, over all replicas.
+    """
+
+    evaluations_per_step = 1  # gradient evaluations of one replica in one step
+
+    def __init__(
+        self, replicas: Sequence[Iterable[Parameter]], lr: float, *, optimizer: str = "sgd", **options: Any
+    ) -> None:
+        if not lr > 0:
+            raise ValueError(f"lr: {lr} is not allowed, it must be > 0")
+        lists = [list(parameters) for parameters in replicas]
+        self.weights = Weights(lists)
+        super().__init__([p for parameters in lists for p in parameters], {"lr": lr})
+        self.base = base_optimizer(optimizer, self._base_parameters(), lr, **options)
+        self.progress = 0.0
+        self.gradient_evaluations = 0
+
+    def _base_parameters(self) -> list[Parameter]:
+        """What the base optimizer moves: the replicas, unless an algorithm says otherwise."""
+        return self.weights.rows
+
+    @property
+    def num_streams(self) -> int:
+        """Independent minibatch streams it reads: one per replica."""
+        return len(self.weights)
+
+    @property
+    def lr(self) -> float:
+        """The current learning rate."""
+        return self.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.param_groups[0]["lr"] = value
+
+    @abstractmethod
+    def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]
+        """One step.
+
+        Args:
+            closure: clears the gradients, computes the loss of each replica on its own minibatch, calls `backward` on
+                their sum and returns them, shape (y,) (a scalar for one network).
+
+        Returns:
+            What the closure returned (at its first call).
+        """
+
+    def evaluate(self, closure: Closure | None) -> Tensor:
+        """Call the closure; afterwards G holds the gradients at W. Costs one gradient evaluation a replica."""
+        if closure is None:
+            raise ValueError("closure: missing; call step(closure), closure() clears gradients, runs backward, returns the loss")
+        with torch.enable_grad():
+            losses = closure()
+        self.weights.collect_gradients()
+        self.gradient_evaluations += len(self.weights)
+        return losses
+
+    def step_base(self, lr: float | None = None) -> None:
+        """One step of the base optimizer with the current learning rate (or the one given)."""
+        for group in self.base.param_groups:
+            group["lr"] = self.lr if lr is None else lr
+        self.base.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients; they stay views into G whatever `set_to_none` says."""
+        self.weights.zero_gradients()
+
+    @abstractmethod
+    def center(self) -> Tensor:
+        """The network to evaluate and to keep, as a vector of shape (N,)."""
+
+    @contextmanager
+    def at_center(self) -> Iterator[None]:
+        """Put the center into the first replica's network for as long as the context lasts, to evaluate it."""
+        row = self.weights.values[0]
+        live = row.clone()
+        row.copy_(self.center())
+        try:
+            yield
+        finally:
+            row.copy_(live)
+
+    def metrics(self) -> dict[str, float]:
+        """What is worth recording of the algorithm itself (coupling, distances ..), by name."""
+        return {}
+
+    # ---- state: the live weights belong to the networks; everything else is here -----------------------------------
+
+    def extra_state(self) -> dict[str, Any]:
+        """Vectors and counters of the algorithm beyond the base optimizer's."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `extra_state` returned."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the networks' weights: base optimizer, vectors, counters, coupling, random state."""
+        return {
+            "algorithm": type(self).__name__,
+            "lr": self.lr,
+            "progress": self.progress,
+            "gradient_evaluations": self.gradient_evaluations,
+            "base": self.base.state_dict(),
+            "extra": self.extra_state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned; the networks' weights are loaded by their owner."""
+        if state_dict.get("algorithm") != type(self).__name__:
+            raise ValueError(
+                f"state_dict: written by {state_dict.get('algorithm')}, cannot be loaded into {type(self).__name__}"
+            )
+        self.lr = state_dict["lr"]
+        self.progress = state_dict["progress"]
+        self.gradient_evaluations = state_dict["gradient_evaluations"]
+        self.base.load_state_dict(state_dict["base"])
+        self.load_extra_state(state_dict["extra"])

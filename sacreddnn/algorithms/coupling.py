@@ -1,0 +1,62 @@
+"""What couples replicas: the center, distances, and the growth of the coupling gamma during training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+SCHEDULES = ("exponential", "linear", "cosine", "constant")
+
+
+def distance(w: Tensor, center: Tensor) -> Tensor:
+    """d(w, center) = 1/2 sum_i (w_i - center_i)^2, for each row of w (PAPER: the distance of the local entropy).
+
+    Args:
+        w: shape (y, N) or (N,).
+        center: shape (N,).
+
+    Returns:
+        Shape (y,) or ().
+    """
+    return (w - center).square_().sum(-1) / 2
+
+
+def schedule(name: str, start: float, growth: float, progress: float, num_updates: int | None = None) -> float:
+    """The coupling gamma at a progress in [0, 1].
+
+    exponential: start * growth^progress (the reference's scoping: a factor 1 + gamma_1 = growth^(1/epochs) an epoch);
+    linear: start * (1 + (growth - 1) progress); cosine: start * (1 + (growth - 1) (1 - cos(pi progress)) / 2).
+
+    Args:
+        name: one of SCHEDULES.
+        start: gamma_0 >= 0.
+        growth: total factor over the training, > 0.
+        progress: in [0, 1].
+        num_updates: how often gamma changes during the training (once an epoch: the number of epochs); None: every step.
+
+    >>> schedule("exponential", 0.1, 1e4, 0.5)
+    10.0
+    """
+    if num_updates is not None:
+        progress = math.floor(progress * num_updates + 1e-9) / num_updates
+    if name == "constant":
+        return start
+    if name == "exponential":
+        return start * growth**progress
+    if name == "linear":
+        return start * (1 + (growth - 1) * progress)
+    if name == "cosine":
+        return start * (1 + (growth - 1) * (1 - math.cos(math.pi * progress)) / 2)
+    raise ValueError(f"coupling_schedule: {name!r} is unknown, allowed: {', '.join(SCHEDULES)}")
+
+
+@torch.no_grad()
+def relax_(W: Tensor, center: Tensor, rate: float) -> None:
+    """Move every row of W exponentially toward the center, in place: w <- center + exp(-rate) (w - center).
+
+    The exact solution of dw/dt = -(w - center) over a time `rate`, hence stable for every rate >= 0; the mean of
+    the rows stays where it is when it is the center.
+    """
+    W.lerp_(center.expand_as(W), -math.expm1(-rate))

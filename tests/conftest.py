@@ -1,0 +1,13 @@
+"""Settings of every test: two threads at most, deterministic hypothesis."""
+
+import sys
+from pathlib import Path
+
+import hypothesis
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests import cases.py
+
+torch.set_num_threads(2)
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fixed")
