@@ -1,1 +1,6 @@
+"""Networks by name: ours, timm's, torchvision's."""
 
+from sacreddnn.models.factory import build, count_parameters, options
+from sacreddnn.models.registry import names
+
+__all__ = ["build", "count_parameters", "names", "options"]

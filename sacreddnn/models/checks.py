@@ -1,0 +1,85 @@
+"""Checks of the options of networks; every refusal is one line: option, value, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def unknown(kind: str, name: object, known: Iterable[str], note: str = "") -> ValueError:
+    """The error for a name that is not among the known ones, with the nearest of them.
+
+    Args:
+        kind: what is being named, for example "model.name".
+        name: what was given.
+        known: what may be given; at most eight nearest of them are shown.
+        note: appended, for example where to find the whole list.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=4, cutoff=0.5)
+    if near:
+        advice = "did you mean " + ", ".join(near) + "?"
+    elif len(known) <= 16:
+        advice = "choose from " + ", ".join(known)
+    else:
+        advice = "nothing of a similar name is known"
+    return ValueError(f"{kind}: {name!r} is unknown; {advice}{note}")
+
+
+def choice(option: str, value: object, allowed: Sequence[str]) -> str:
+    """The value, if it is one of the allowed words; ValueError otherwise."""
+    if not isinstance(value, str) or value not in allowed:
+        raise unknown(option, value, allowed)
+    return value
+
+
+def count(option: str, value: object, minimum: int = 1) -> int:
+    """The value, if it is an integer of at least `minimum`; ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(f"{option}: {value!r} is not allowed; give an integer of at least {minimum}")
+    return value
+
+
+def number(option: str, value: object, minimum: float, below: float | None = None) -> float:
+    """The value as a float, if minimum <= value < below; ValueError otherwise."""
+    bound = f"from {minimum:g}" + ("" if below is None else f" to below {below:g}")
+    valid = isinstance(value, int | float) and not isinstance(value, bool)
+    if not valid or not minimum <= float(value) < (float("inf") if below is None else below):  # type: ignore[arg-type]
+        raise ValueError(f"{option}: {value!r} is not allowed; give a number {bound}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def rate(option: str, value: object) -> float:
+    """The value as a float, if it is a rate in [0, 1), as of dropout; ValueError otherwise."""
+    return number(option, value, 0.0, 1.0)
+
+
+def image_size(value: object) -> tuple[int, int]:
+    """(height, width) in pixels of a size given as one integer or as a pair; ValueError otherwise."""
+    if isinstance(value, int):
+        value = (value, value)
+    sizes = list(value) if isinstance(value, list | tuple) else []
+    if len(sizes) != 2:
+        raise ValueError(
+            f"image_size: {value!r} is not allowed; give one integer or the pair (height, width)"
+        )
+    return count("image_size", sizes[0]), count("image_size", sizes[1])
+
+
+def at_least(network: str, size: tuple[int, int], minimum: int) -> None:
+    """Raise ValueError if images of that size, in pixels, vanish inside the network."""
+    if min(size) < minimum:
+        raise ValueError(
+            f"image_size: {network} needs images of at least {minimum}x{minimum} pixels, got {size[0]}x{size[1]}; "
+            "take another network (mlp fits any size) or resize the images"
+        )
+
+
+def stem(value: object, allowed: Sequence[str], pretrained: bool | str = False) -> str:
+    """The value, if it is one of the allowed stems, and "imagenet" if weights are to be loaded; ValueError otherwise."""
+    name = choice("stem", value, allowed)
+    if pretrained is not False and name != "imagenet":
+        raise ValueError(
+            f"pretrained: the weights belong to the ImageNet stem; set stem to imagenet, not {name!r}"
+        )
+    return name

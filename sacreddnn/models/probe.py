@@ -1,0 +1,51 @@
+"""What a network makes of images of a given shape, found without data or computation."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of the network's output for two images in training mode.
+
+    A copy of the network runs on the device "meta", which knows shapes only. It is the training mode that is tried,
+    because some networks return more than one tensor in it, and batch norm refuses single values.
+
+    Args:
+        network: left as it is.
+        in_channels: of the images.
+        size: (height, width) of the images in pixels.
+
+    Raises:
+        ValueError: the images do not fit the network, or its output is not one tensor.
+    """
+    label = f"{in_channels}x{size[0]}x{size[1]}"
+    twin = copy.deepcopy(network).to("meta").train()
+    dtype = next((p.dtype for p in twin.parameters()), torch.get_default_dtype())
+    images = torch.empty(2, in_channels, *size, device="meta", dtype=dtype)
+    try:
+        with torch.no_grad():
+            output = twin(images)
+    except Exception as error:  # the libraries raise whatever they like for shapes that do not fit
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"image_size: {type(network).__name__} does not take images of {label} ({reason})"
+        ) from error
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(
+            f"model.name: {type(network).__name__} returns {type(output).__name__}, not one tensor of scores"
+        )
+    return tuple(output.shape)
+
+
+def check_output(network: nn.Module, num_classes: int, in_channels: int, size: tuple[int, int]) -> None:
+    """Raise ValueError unless the network makes `num_classes` scores of such images; arguments as of `output_shape`."""
+    shape = output_shape(network, in_channels, size)
+    if shape != (2, num_classes):
+        raise ValueError(
+            f"model.name: {type(network).__name__} makes an output of shape {shape} of 2 images, not (2, {num_classes}); "
+            "it is not a classifier"
+        )

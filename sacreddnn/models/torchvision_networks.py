@@ -1,0 +1,97 @@
+"""Networks of torchvision by its own names, adapted to the images and classes of a data set."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from sacreddnn.models import checks, pretrained_weights
+from sacreddnn.models.probe import check_output
+
+
+@cache
+def architectures() -> list[str]:
+    """The names of all classification networks of torchvision."""
+    import torchvision.models
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def build(
+    *,
+    architecture: str,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+    dropout: float | None = None,
+    pretrained: bool | str = False,
+) -> nn.Module:
+    """A network of torchvision.
+
+    Args:
+        architecture: torchvision's name.
+        num_classes: number of outputs; pretrained weights of another number of classes leave the classifier random.
+        in_channels: channels of the images; pretrained weights of the first layer are summed or repeated to fit.
+        image_size: (height, width); networks of a fixed size are built for it.
+        dropout: rate in [0, 1), for the architectures that take one; None leaves torchvision's.
+        pretrained: True downloads torchvision's best weights; a path reads a state dict from disk.
+
+    Raises:
+        ValueError: an option that this architecture does not take, images that do not fit it.
+        OSError: pretrained weights that cannot be read or downloaded.
+    """
+    import torchvision.models
+
+    options: dict[str, Any] = {"num_classes": num_classes}
+    if dropout is not None:
+        options["drop_rate" if architecture.startswith("densenet") else "dropout"] = checks.rate(
+            "dropout", dropout
+        )
+    if architecture.startswith("vit_"):
+        options["image_size"] = image_size[0]
+    elif architecture.startswith("maxvit"):
+        options["input_size"] = image_size
+    elif architecture in ("googlenet", "inception_v3"):
+        # without the auxiliary classifiers, which make three outputs in training
+        options |= {"aux_logits": False, "init_weights": True}
+    try:
+        network = torchvision.models.get_model(architecture, weights=None, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"model.name: torchvision/{architecture} cannot be built with {options}: {reason}"
+        ) from error
+    _replace_first_layer(network, in_channels)
+    check_output(network, num_classes, in_channels, image_size)
+    if pretrained is True:
+        weights: Any = torchvision.models.get_model_weights(architecture)
+        with pretrained_weights.downloading(f"torchvision/{architecture}"):
+            state = weights.DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state = {name: tensor for name, tensor in state.items() if not name.lower().startswith("aux")}
+        pretrained_weights.fit(network, state, f"torchvision/{architecture}")
+    else:
+        pretrained_weights.load(network, pretrained)
+    return network
+
+
+def _replace_first_layer(network: nn.Module, in_channels: int) -> None:
+    """Give the first convolution of the network that number of input channels, drawn as torchvision draws it."""
+    name, conv = next((name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    if conv.in_channels == in_channels:
+        return
+    parent = network.get_submodule(name.rpartition(".")[0])
+    fresh = nn.Conv2d(
+        in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    # the same law as the layer it stands in for: its spread follows the fan, which the channels change or not
+    nn.init.normal_(fresh.weight, std=float(conv.weight.detach().std()) if not conv.weight.is_meta else 1.0)
+    if fresh.bias is not None and conv.bias is not None:
+        fresh.bias.data.copy_(conv.bias.data)
+    setattr(parent, name.rpartition(".")[2], fresh)
