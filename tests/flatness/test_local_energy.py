@@ -1,0 +1,158 @@
+import math
+
+import pytest
+import torch
+from cases import tiny_batches, tiny_network
+from torch import nn
+
+from sacreddnn.flatness import error, error_and_loss, local_energy, loss
+
+SIGMAS = [0.0, 0.2, 0.5]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class SignClassifier(nn.Module):
+    """Two classes by the sign of w.x; outputs (-w.x, w.x), so class 1 means w.x > 0."""
+
+    def __init__(self, w):
+        super().__init__()
+        self.w = nn.Parameter(w.clone())
+
+    def forward(self, x):
+        h = x @ self.w
+        return torch.stack([-h, h], dim=1)
+
+
+def test_linear_sign_classifier_matches_the_closed_form():
+    """A pattern with margin m is misclassified with probability Phi(-m / (sigma sqrt(sum w_i^2 x_i^2)))."""
+    x = torch.randn(40, 12, generator=seeded(1), dtype=torch.float64)
+    w = torch.randn(12, generator=seeded(2), dtype=torch.float64)
+    targets = (x @ w > 0).long()
+    targets[:3] = 1 - targets[:3]  # three training errors
+    margin = (x @ w) * (2 * targets - 1)
+    estimate = local_energy(SignClassifier(w), [(x[:25], targets[:25]), (x[25:], targets[25:])], SIGMAS[1:], num_samples=4000)
+    for i, sigma in enumerate(SIGMAS[1:]):
+        scale = sigma * (w.square() * x.square()).sum(1).sqrt()
+        wrong = torch.special.ndtr(-margin / scale).mean()
+        expected = 100 * (wrong.item() - 3 / 40)
+        assert abs(estimate.mean[i].item() - expected) < 4 * estimate.standard_error[i].item()
+        assert estimate.standard_error[i] < 0.2
+
+
+def test_quadratic_measure_matches_its_expectation_and_error_bar():
+    """For the measure w.w the energy is sigma^2 |w|^2, and the error bar covers it."""
+    network = SignClassifier(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    batches = [(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2).long())]
+    norm = lambda outputs, targets: network.w.square().sum().expand(2)  # noqa: E731
+    z_scores = []
+    for seed in range(40):
+        e = local_energy(network, batches, [0.3], num_samples=200, generator=seeded(seed), measure=norm)
+        z_scores.append(((e.mean - 0.09 * 14) / e.standard_error).item())
+    z = torch.tensor(z_scores)
+    assert abs(z.mean()) < 4 / math.sqrt(40)
+    assert 0.6 < z.std() < 1.4
+
+
+def test_zero_noise_is_zero_and_energy_grows():
+    estimate = local_energy(tiny_network(), tiny_batches(), SIGMAS, num_samples=20, measure=loss)
+    assert estimate.samples.shape == (20, 3)
+    assert (estimate.samples[:, 0] == 0).all()
+    assert estimate.mean[2] > estimate.mean[1] > 0
+
+
+def test_invariant_under_relu_rescaling_of_layers():
+    """Multiplicative noise does not see a rescaling of two layers that leaves the function alone."""
+    one, other = (tiny_network(batch_norm=False).double() for _ in range(2))
+    with torch.no_grad():
+        for p in other[0].parameters():
+            p.mul_(4)
+        other[-1].weight.div_(4)
+    batches = [(x.double(), y) for x, y in tiny_batches()]
+    torch.testing.assert_close(one(batches[0][0]), other(batches[0][0]))
+    a, b = (local_energy(n, batches, SIGMAS, num_samples=5, measure=error_and_loss) for n in (one, other))
+    torch.testing.assert_close(a.samples, b.samples, rtol=1e-9, atol=1e-9)
+
+
+def test_common_random_numbers_do_not_depend_on_memory_format_or_batching():
+    one, other = tiny_network(), tiny_network().to(memory_format=torch.channels_last)
+    merged = [tuple(torch.cat(tensors) for tensors in zip(*tiny_batches(), strict=True))]
+    a = local_energy(one, tiny_batches(), SIGMAS, num_samples=3, generator=seeded(7), measure=loss)
+    b = local_energy(other, merged, SIGMAS, num_samples=3, generator=seeded(7), measure=loss)
+    torch.testing.assert_close(a.samples, b.samples, rtol=1e-5, atol=1e-6)
+
+
+def test_every_parameter_is_perturbed_and_buffers_are_not():
+    network, seen = tiny_network(), []
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+
+    def spy(outputs, targets):
+        seen.append({k: v.clone() for k, v in network.state_dict().items()})
+        return error(outputs, targets)
+
+    local_energy(network, tiny_batches(1), [0.1], num_samples=1, measure=spy)
+    names = {name for name, _ in network.named_parameters()}
+    for key, old in before.items():
+        nonzero = old != 0
+        if key in names:
+            assert (seen[1][key] != old)[nonzero].all(), key
+        else:
+            assert torch.equal(seen[1][key], old), key
+
+
+@pytest.mark.parametrize("interruption", [None, RuntimeError, KeyboardInterrupt])
+def test_network_is_left_as_found(interruption):
+    network = tiny_network()
+    network.train()
+    network[-1].eval()
+    for p in network.parameters():
+        p.grad = torch.ones_like(p)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    calls = 0
+
+    def measure(outputs, targets):
+        nonlocal calls
+        calls += 1
+        if interruption and calls == 6:
+            raise interruption
+        return error(outputs, targets)
+
+    if interruption:
+        with pytest.raises(interruption):
+            local_energy(network, tiny_batches(), [0.3], num_samples=2, measure=measure)
+    else:
+        local_energy(network, tiny_batches(), [0.3], num_samples=2, measure=measure)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert network.training
+    assert network[1].training
+    assert not network[-1].training
+    assert all((p.grad == 1).all() for p in network.parameters())
+    assert all(p.requires_grad and not p.is_inference() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batches": []}, "batches: empty"),
+        ({"batches": iter(tiny_batches())}, "one-shot"),
+        ({"sigmas": [-0.1]}, "sigmas: -0.1"),
+        ({"sigmas": []}, "sigmas: empty"),
+        ({"num_samples": 0}, "num_samples: 0"),
+    ],
+)
+def test_bad_arguments(change, message):
+    arguments = {"batches": tiny_batches(), "sigmas": [0.1], "num_samples": 1} | change
+    with pytest.raises(ValueError, match=message):
+        local_energy(tiny_network(), **arguments)
+
+
+def test_nan_network_is_refused():
+    network = tiny_network()
+    with torch.no_grad():
+        network[-1].bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match="not finite"):
+        local_energy(network, tiny_batches(), [0.1], measure=loss)
+    with pytest.raises(ValueError, match="not finite"):
+        local_energy(network, tiny_batches(), [0.1])  # an argmax of NaNs would be a class like any other
