@@ -1,0 +1,356 @@
+"""The typed schema of a run. Every error names the key, the value, what is allowed and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Scalar = bool | int | float | str | None
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run: one line for the person who wrote it."""
+
+
+class Section(BaseModel):
+    """Strict types, no unknown keys, no change after it is made."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+class DatasetConfig(Section):
+    """Which images, which of them, and how the network sees them."""
+
+    name: str = "fashion_mnist"
+    root: str = "data"  # folder of the data sets
+    download: bool = True
+    num_train: Count | None = None  # a subset of the training images
+    num_per_class: Count | None = None
+    validation: Annotated[int, Field(ge=0)] = 0  # images held out of the training set
+    classes: list[int] | None = None  # only these, renumbered
+    binary: list[list[int]] | None = None  # two groups of classes, mapped to 0 and 1
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the training labels replaced by another class
+    normalization: Literal["pixel", "reference"] = "pixel"
+    augmentation: list[str] = []  # in order, e.g. [crop, flip]
+    options: dict[str, Scalar | list[int]] = {}  # the data set's own (shape of synthetic images ..)
+
+
+class ModelConfig(Section):
+    """Which network. Its own options (stem, activation, dropout, init ..) stand beside the name."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str = "lenet"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The network's own options; `models.build` knows which there are."""
+        return self.model_extra or {}
+
+
+class SGDConfig(Section):
+    """The baseline."""
+
+    name: Literal["sgd"] = "sgd"
+    optimizer: str = "sgd"  # any of torch.optim
+    optimizer_options: dict[str, Scalar | list[float]] = {}  # beyond momentum and nesterov
+    momentum: Fraction | None = None  # sgd: 0.9 by default; None where the optimizer has none
+    nesterov: bool | None = None  # sgd: True by default
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_sgd(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("optimizer", "sgd") == "sgd":
+            filled = {key: value for key, value in values.items() if value is not None}
+            return {"momentum": 0.9, "nesterov": True, **filled}
+        return values
+
+
+class EntropySGDConfig(SGDConfig):
+    """Entropy-SGD; momentum and nesterov are those of the outer step."""
+
+    name: Literal["esgd"] = "esgd"  # type: ignore[assignment]
+    inner_steps: Count = 5
+    inner_lr: Positive = 0.05
+    inner_momentum: Fraction = 0.9
+    inner_weight_decay: NonNegative = 1e-4
+    coupling: NonNegative | Literal["auto"] = 0.5
+    coupling_growth: Annotated[float, Field(gt=-1)] = 1e-4
+    coupling_max: Positive | None = None
+    noise: NonNegative = 1e-4
+    noise_convention: Literal["paper", "reference"] = "paper"
+    averaging: Fraction = 0.75
+    scale_by_coupling: bool = True
+
+
+class ReplicatedSGDConfig(SGDConfig):
+    """Replicated-SGD; the base optimizer moves each replica."""
+
+    name: Literal["rsgd"] = "rsgd"  # type: ignore[assignment]
+    replicas: Annotated[int, Field(ge=1, le=64)] = 3
+    budget: Literal["shared", "per_replica"] = "shared"  # of gradient evaluations: rSGD, or rSGD x y
+    coupling: NonNegative | Literal["auto"] = "auto"
+    coupling_growth: Positive = 1e4  # over the whole training
+    coupling_schedule: Literal["exponential", "linear", "cosine", "constant"] = "exponential"
+    coupling_updates: Literal["epoch", "step"] = "epoch"
+    coupling_period: Count = 1
+    coupling_form: Literal["relaxation", "gradient"] = "relaxation"
+
+    @model_validator(mode="after")
+    def _coupling_needs_replicas(self) -> ReplicatedSGDConfig:
+        if self.replicas < 2 and self.coupling != 0:
+            raise ValueError("replicas: 1 has nothing to couple to; use 2 or more, or algorithm.coupling=0")
+        return self
+
+
+ALGORITHMS = ["sgd", "esgd", "rsgd"]
+Algorithm = Annotated[SGDConfig | EntropySGDConfig | ReplicatedSGDConfig, Field(discriminator="name")]
+
+
+class LrScheduleConfig(Section):
+    """Factor on training.lr; milestones, every and warmup in epochs."""
+
+    name: Literal["constant", "milestones", "step", "cosine"] = "cosine"
+    milestones: list[NonNegative] = []
+    every: Positive = 30
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    warmup: NonNegative = 0
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class TrainingConfig(Section):
+    """How long, how fast, in which precision."""
+
+    epochs: Count = 10  # passes over the data that one network would make with the same gradient evaluations
+    batch_size: Count = 128  # per replica
+    drop_last: bool = True  # of the partial batch at the end of a pass
+    lr: Positive = 0.05  # per replica
+    lr_schedule: LrScheduleConfig = LrScheduleConfig()
+    weight_decay: NonNegative = 1e-4  # per replica
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    label_smoothing: Fraction = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+    num_threads: Count | None = None  # of the CPU; None: all cores
+    channels_last: bool = True
+
+
+class FlatnessConfig(Section):
+    """The local energy of the final center."""
+
+    sigmas: list[NonNegative] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    num_samples: Annotated[int, Field(ge=0)] = 10  # 0: not measured
+    split: Literal["train", "test"] = "train"
+    num_examples: Count | None = 10000  # the first so many of the split; None: all
+    seed: int = 0  # of the noise: equal between runs, so that their differences are paired
+    headline: NonNegative = 0.3  # the sigma whose value stands in the result
+
+    @model_validator(mode="after")
+    def _headline_is_measured(self) -> FlatnessConfig:
+        if self.num_samples and self.headline not in self.sigmas:
+            raise ValueError(f"headline: {self.headline} is not among sigmas {self.sigmas}")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured along the way and at the end."""
+
+    every: Count = 1  # epochs
+    batch_size: Count = 1000
+    num_train: Count | None = 10000  # clean training images looked at along the way; the final errors use all
+    replicas: bool = False  # evaluate each replica along the way too
+    batch_norm: Literal["running", "reestimated"] = "running"  # statistics of the center's batch norm
+    flatness: FlatnessConfig = FlatnessConfig()
+
+
+class CheckpointConfig(Section):
+    """How often the state is written, and how many states are kept."""
+
+    every_epochs: Count = 1
+    every_steps: Count | None = None
+    keep: Count = 2
+
+
+class TrackingConfig(Section):
+    """Where runs are recorded: always on disk, and in a database."""
+
+    root: str = "results/runs"  # one folder a run
+    database: bool = True  # False: on disk only; `scripts/report.py replay` brings runs into a database later
+    mongo_url: str | None = None  # None: the embedded server
+    folder: str = "results/database"  # of the embedded server
+
+    @field_validator("mongo_url")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        if url and re.search(r"//[^/@]*:[^/@]*@", url):
+            raise ValueError("holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead")
+        return url
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    dataset: DatasetConfig = DatasetConfig()
+    model: ModelConfig = ModelConfig()
+    algorithm: Algorithm = SGDConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    resume: int | str | None = None  # run id or folder
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sgd_is_the_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("algorithm"), dict):
+            return {**values, "algorithm": {"name": "sgd", **values["algorithm"]}}
+        return values
+
+    @model_validator(mode="after")
+    def _batch_fits_the_data(self) -> Config:
+        if self.dataset.num_train is not None:
+            left = self.dataset.num_train - self.dataset.validation
+            if self.training.batch_size > left:
+                raise ValueError(
+                    f"training.batch_size: {self.training.batch_size} is larger than the training set, {left} images "
+                    "(dataset.num_train - dataset.validation)"
+                )
+        return self
+
+
+# What may differ between a run and its resumption: nothing of it changes the numbers.
+FREE_ON_RESUME = ("resume", "tracking", "checkpoint", "training.device", "training.num_threads")
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def check(values: dict[str, Any], schema: type[S] = Config) -> S:  # type: ignore[assignment]
+    """The typed config of a nested dict.
+
+    Raises:
+        ConfigError: with one line per fault.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        lines: dict[str, str] = {}  # by key: of the alternatives of a union the last says most
+        for e in error.errors(include_url=False):
+            key, line = _explain(e, schema, values)
+            lines[key] = line
+        raise ConfigError("\n".join(lines.values())) from None
+
+
+def _explain(error: Any, schema: type[BaseModel], values: dict[str, Any]) -> tuple[str, str]:
+    """The key, and one line: key, value, what is allowed."""
+    path: list[Any] = []
+    here: Any = values
+    for part in error["loc"]:
+        # a discriminated union adds its tag, a plain union the type it tried: neither is a key of the config
+        if isinstance(here, list) or (isinstance(here, dict) and part in here):
+            path.append(part)
+            here = here[part]
+    key = ".".join(map(str, path)) or "config"
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return key, f"{key}: unknown key{_hint(str(path[-1]), _siblings(schema, path, values))}"
+    if kind.startswith("union_tag"):
+        return f"{key}.name", f"{key}.name: {here.get('name')!r} is not allowed{_hint(str(here.get('name')), ALGORITHMS)}"
+    if kind == "literal_error":
+        names = [name.strip("'") for name in re.split(r", | or ", context["expected"])]
+        number = "a number or " if "Literal" in str(error["loc"]) or error["loc"][-1] not in path else ""
+        return key, f"{key}: {here!r} is not allowed{_hint(str(here), names, number)}"
+    message = error["msg"]
+    if kind == "value_error":
+        message = message.removeprefix("Value error, ")
+        return key, message if not path else f"{key}.{message}" if ": " in message else f"{key}: {message}"
+    message = message[0].lower() + message[1:]
+    return key, f"{key}: {here!r} is not allowed, {message.replace('input should', 'it should')}"
+
+
+def _hint(name: str, allowed: list[str], besides: str = "") -> str:
+    near = difflib.get_close_matches(name, allowed, n=1)
+    return (f", did you mean {near[0]}?" if near else ",") + f" allowed: {besides}{', '.join(allowed)}"
+
+
+def _siblings(schema: type[BaseModel], path: list[Any], values: dict[str, Any]) -> list[str]:
+    """The keys allowed where the last key of the path stands."""
+    for part in path[:-1]:
+        values = values[part]
+        kinds = [k for k in _classes(schema.model_fields[part].annotation)]
+        named = [k for k in kinds if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")]
+        schema = (named or kinds)[0]
+    return list(schema.model_fields)
+
+
+def _classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [cls for argument in getattr(annotation, "__args__", ()) for cls in _classes(argument)]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """The dotted keys whose values differ, those aside that do not change the numbers."""
+    a, b = flatten(old.model_dump()), flatten(new.model_dump())
+    keys = [k for k in {**a, **b} if a.get(k) != b.get(k)]
+    return [k for k in keys if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)]
+
+
+def config_hash(config: Config) -> str:
+    """Sixteen hexadecimal digits that change with everything that changes the numbers of a run, and with nothing else."""
+    flat = flatten(config.model_dump())
+    kept = {k: v for k, v in flat.items() if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-4 is a number, as in YAML 1.2 (YAML 1.1 takes it for a string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The nested dict in a YAML file.
+
+    Raises:
+        ConfigError: missing, not YAML, or not a mapping.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(), Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold keys and values, got {type(values).__name__}")
+    return values

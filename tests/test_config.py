@@ -1,0 +1,104 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten, read_yaml
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"training": {"lr": "fast"}}, "training.lr: 'fast' is not allowed, it should be a valid number"),
+        ({"training": {"lrr": 1}}, "training.lrr: unknown key, did you mean lr?"),
+        ({"traning": {}}, "traning: unknown key, did you mean training?"),
+        ({"training": {"lr_schedule": {"milestons": [1]}}}, "training.lr_schedule.milestons: unknown key, did you mean milestones?"),
+        ({"training": {"lr": -1.0}}, "training.lr: -1.0 is not allowed, it should be greater than 0"),
+        ({"training": {"epochs": 2.5}}, "training.epochs: 2.5 is not allowed"),
+        ({"training": {"epochs": True}}, "training.epochs: True is not allowed"),
+        ({"training": {"precision": "bf16"}}, "training.precision: 'bf16' is not allowed, did you mean bfloat16?"),
+        ({"training": None}, "training: None is not allowed"),
+        ({"algorithm": {"name": "rsgf"}}, "algorithm.name: 'rsgf' is not allowed, did you mean rsgd? allowed: sgd, esgd, rsgd"),
+        ({"algorithm": {"name": "rsgd", "inner_steps": 3}}, "algorithm.inner_steps: unknown key, allowed: name,"),
+        ({"algorithm": {"name": "esgd", "coupling": "aut"}}, "algorithm.coupling: 'aut' is not allowed, did you mean auto?"),
+        ({"algorithm": {"name": "esgd", "inner_steps": 0}}, "algorithm.inner_steps: 0 is not allowed"),
+        ({"algorithm": {"name": "esgd", "averaging": 1.0}}, "algorithm.averaging: 1.0 is not allowed"),
+        ({"algorithm": {"name": "rsgd", "replicas": 100}}, "algorithm.replicas: 100 is not allowed"),
+        ({"algorithm": {"name": "rsgd", "replicas": 1}}, "algorithm.replicas: 1 has nothing to couple to"),
+        ({"dataset": {"num_train": 100}}, "training.batch_size: 128 is larger than the training set, 100 images"),
+        ({"evaluation": {"flatness": {"headline": 0.7}}}, "evaluation.flatness.headline: 0.7 is not among sigmas"),
+        ({"seed": -1}, "seed: -1 is not allowed"),
+    ],
+)  # fmt: skip
+def test_every_error_is_one_line_that_names_the_key(values, line):
+    with pytest.raises(ConfigError) as error:
+        check(values)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+
+
+def test_several_faults_are_several_lines():
+    with pytest.raises(ConfigError) as error:
+        check({"training": {"lr": "fast", "epoch": 3}, "sed": 1})
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_password_is_refused_and_not_repeated():
+    with pytest.raises(ConfigError, match="SACREDDNN_MONGO_PASSWORD") as error:
+        check({"tracking": {"mongo_url": "mongodb://me:sesame@host/db"}})
+    assert "sesame" not in str(error.value)
+    check({"tracking": {"mongo_url": "mongodb://me@host:27017/db"}})
+
+
+@given(
+    lr=st.floats(1e-9, 1e3), epochs=st.integers(1, 10**6), seed=st.integers(0, 2**63 - 1),
+    algorithm=st.sampled_from(["sgd", "esgd", "rsgd"]), sigmas=st.lists(st.floats(0, 2), min_size=1, max_size=5),
+    augmentation=st.lists(st.text(max_size=5), max_size=3),
+)  # fmt: skip
+def test_a_config_survives_yaml(lr, epochs, seed, algorithm, sigmas, augmentation):
+    config = check({
+        "seed": seed, "dataset": {"augmentation": augmentation}, "algorithm": {"name": algorithm},
+        "training": {"lr": lr, "epochs": epochs},
+        "evaluation": {"flatness": {"sigmas": sigmas, "headline": sigmas[0]}},
+    })  # fmt: skip
+    again = check(yaml.safe_load(yaml.safe_dump(config.model_dump())))
+    assert again == config
+    assert config_hash(again) == config_hash(config)
+
+
+def test_the_hash_changes_with_what_changes_the_numbers_and_with_nothing_else():
+    base = config_hash(Config())
+    assert config_hash(check({"training": {"lr": 1}})) == config_hash(check({"training": {"lr": 1.0}})) != base
+    assert config_hash(check({"tracking": {"database": False}, "resume": 3, "training": {"num_threads": 1}})) == base
+    assert config_hash(check({"model": {"name": "lenet", "dropout": 0.1}})) != base
+
+
+def test_differences_name_the_keys():
+    new = check({"algorithm": {"name": "esgd"}, "tracking": {"database": False}})
+    assert "algorithm.name" in differences(Config(), new)
+    assert not any(key.startswith("tracking") for key in differences(Config(), new))
+
+
+def test_flatten_keeps_empty_dicts():
+    assert flatten({"a": {"b": {}, "c": [1]}}) == {"a.b": {}, "a.c": [1]}
+
+
+def test_yaml_numbers_and_errors(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("training: {lr: 1e-4, weight_decay: 5.e-4}")
+    assert read_yaml(file) == {"training": {"lr": 1e-4, "weight_decay": 5e-4}}
+    for text, message in [
+        ("training: [1", "not valid YAML at line"),
+        ("- 1", "must hold keys and values, got list"),
+        ("x: !!python/object/apply:os.system [ls]", "not valid YAML"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_yaml(file)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_momentum_defaults_belong_to_sgd():
+    assert Config().algorithm.momentum == 0.9
+    assert check({"algorithm": {"optimizer": "adam"}}).algorithm.momentum is None
