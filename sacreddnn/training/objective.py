@@ -1,0 +1,98 @@
+"""What a training step minimises: the minibatch loss of each replica, in the chosen precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device by name; "auto" is CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        return torch.device("cuda" if "cuda" in available else "mps" if "mps" in available else "cpu")
+    if name not in available:
+        raise ValueError(f"training.device: {name!r} is not on this machine, available: auto, {', '.join(available)}")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of forward passes in training; "auto" is bfloat16 where the hardware has it natively, else float32."""
+    if name == "float32":
+        return torch.float32
+    if name == "bfloat16":
+        return torch.bfloat16
+    if name != "auto":
+        raise ValueError(f"training.precision: {name!r} is unknown, allowed: {', '.join(PRECISIONS)}")
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32
+
+
+def make_loss(name: str = "cross_entropy", label_smoothing: float = 0.0) -> Loss:
+    """The training loss, a mean over the minibatch: "cross_entropy" (nats) or "mse" against one-hot targets.
+
+    Targets are classes, shape (n,), or probabilities, shape (n, num_classes) (mixup).
+    """
+    if name == "cross_entropy":
+        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+    if name == "mse":
+        return _mean_squared_error
+    raise ValueError(f"training.loss: {name!r} is unknown, allowed: cross_entropy, mse")
+
+
+def _mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    if targets.ndim == 1:
+        targets = nn.functional.one_hot(targets, outputs.shape[1])
+    return (outputs - targets.to(outputs.dtype)).square().sum(1).mean()
+
+
+class Objective:
+    """Calls each replica on its own minibatch and accumulates the gradient of its loss.
+
+    Args:
+        networks: the replicas.
+        loss: (outputs, targets) -> mean loss.
+        dtype: of the forward pass (autocast); the loss itself is float32.
+        device: where the networks are.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], loss: Loss, dtype: torch.dtype, device: torch.device) -> None:
+        self.networks, self.loss = networks, loss
+        self.dtype, self.device = dtype, device
+
+    def __call__(
+        self, batches: Sequence[tuple[Tensor, Tensor]], before: Callable[[int], None] = lambda replica: None
+    ) -> Tensor:
+        """Losses of the replicas, shape (y,), detached; their gradients are added to the parameters'.
+
+        Args:
+            batches: one (inputs, targets) per replica.
+            before: called with the number of each replica before its forward pass (seeds its random draws).
+        """
+        losses = []
+        for replica, (network, (inputs, targets)) in enumerate(zip(self.networks, batches, strict=True)):
+            before(replica)
+            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+                outputs = network(inputs)
+            loss = self.loss(outputs.float(), targets)
+            loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses)
