@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,28 +39,23 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "requ": ReQU,
 }
 
-# What counts as an activation to replace. Sigmoids are left alone: in networks they are gates, not activations.
+# What counts as an activation to replace. Sigmoids do not: in networks they are gates.
 _REPLACEABLE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
     *(nn.Tanh, nn.Softplus, nn.Hardswish, nn.Hardtanh, Quadratic, ReQU),
 )
 _FUNCTIONS = {
-    *(
-        "relu",
-        "relu_",
-        "relu6",
-        "leaky_relu",
-        "leaky_relu_",
-        "elu",
-        "elu_",
-        "celu",
-        "selu",
-        "gelu",
-        "silu",
-        "silu_",
-    ),
-    *("mish", "tanh", "tanh_", "softplus", "hardswish", "hardtanh"),
-}
+    "relu",
+    "relu_",
+    "relu6",
+    "leaky_relu",
+    "leaky_relu_",
+    "elu",
+    "elu_",
+    "celu",
+    "selu",
+    "softplus",
+} | {"gelu", "silu", "silu_", "mish", "tanh", "tanh_", "hardswish", "hardtanh", "prelu"}
 
 
 def activation(name: str) -> nn.Module:
@@ -72,8 +66,8 @@ def activation(name: str) -> nn.Module:
 def replace_activations(network: nn.Module, name: str, in_channels: int, size: tuple[int, int]) -> int:
     """Number of activation modules that were replaced, in place, by the named one.
 
-    Gates (sigmoids) stay. A network that calls an activation as a function, out of reach of a replacement, is refused,
-    rather than left with two kinds of activation: a forward pass without data (device "meta") finds out.
+    Gates (sigmoids) stay. A network that calls an activation as a function, out of reach of a replacement, is
+    refused, rather than left with two kinds of it: a forward pass without data (device "meta") finds out.
 
     Args:
         network: changed in place.
@@ -82,38 +76,36 @@ def replace_activations(network: nn.Module, name: str, in_channels: int, size: t
         size: (height, width) of its input.
 
     Raises:
-        ValueError: an unknown activation; a network without activation modules, or with activations called as functions.
+        ValueError: an unknown activation; a network without activation modules, or with activations called as
+            functions.
     """
-    replaced = 0
-    for module in list(network.modules()):
-        for child_name, child in module.named_children():
-            if _is_activation(child):
-                setattr(module, child_name, activation(name))
-                replaced += 1
+    targets = [label for label, m in network.named_modules(remove_duplicate=False) if _is_activation(m)]
+    for label in targets:
+        network.set_submodule(label, activation(name))
     calls = _RecordActivations()
     with calls:
         activation(name)(next(network.parameters()).new_zeros(1))
     allowed = set(calls.seen)
     with calls:
         output_shape(network, in_channels, size)
-    left = sorted(set(calls.seen) - allowed)
-    if not replaced or left:
+    left = sorted(calls.seen - allowed)
+    if not targets or left:
         what = f"calls {', '.join(left)} as a function" if left else "has no activation module"
         raise ValueError(
-            f"activation: {type(network).__name__} {what}, which cannot be replaced by {name!r}; leave it out"
+            f"model.activation: {type(network).__name__} {what}, which {name!r} cannot replace; leave it out"
         )
-    return replaced
+    return len(targets)
 
 
 def disable_inplace(network: nn.Module) -> None:
     """Make every activation and dropout of the network write its output beside its input, not over it.
 
-    Hooks, captured features and function transforms then see what was computed; behind a batch norm it costs no memory,
-    because nothing keeps the input of the activation.
+    Hooks, captured features and function transforms then see what was computed; behind a batch norm it costs
+    no memory, because nothing keeps the input of the activation.
     """
     for module in network.modules():
         if isinstance(getattr(module, "inplace", None), bool):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
 
 
 def _is_activation(module: nn.Module) -> bool:
@@ -127,7 +119,7 @@ class _RecordActivations(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: Counter[str] = Counter()
+        self.seen: set[str] = set()
 
     def __torch_function__(
         self,
@@ -138,5 +130,5 @@ class _RecordActivations(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in _FUNCTIONS:
-            self.seen[name] += 1
+            self.seen.add(name)
         return func(*args, **(kwargs or {}))

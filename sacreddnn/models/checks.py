@@ -29,24 +29,24 @@ def unknown(kind: str, name: object, known: Iterable[str], note: str = "") -> Va
 def choice(option: str, value: object, allowed: Sequence[str]) -> str:
     """The value, if it is one of the allowed words; ValueError otherwise."""
     if not isinstance(value, str) or value not in allowed:
-        raise unknown(option, value, allowed)
+        raise unknown(f"model.{option}", value, allowed)
     return value
 
 
 def count(option: str, value: object, minimum: int = 1) -> int:
     """The value, if it is an integer of at least `minimum`; ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{option}: {value!r} is not allowed; give an integer of at least {minimum}")
+        raise ValueError(f"model.{option}: {value!r} is not allowed; give an integer of at least {minimum}")
     return value
 
 
 def number(option: str, value: object, minimum: float, below: float | None = None) -> float:
     """The value as a float, if minimum <= value < below; ValueError otherwise."""
+    limit = float("inf") if below is None else below
+    if isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value < limit:
+        return float(value)
     bound = f"from {minimum:g}" + ("" if below is None else f" to below {below:g}")
-    valid = isinstance(value, int | float) and not isinstance(value, bool)
-    if not valid or not minimum <= float(value) < (float("inf") if below is None else below):  # type: ignore[arg-type]
-        raise ValueError(f"{option}: {value!r} is not allowed; give a number {bound}")
-    return float(value)  # type: ignore[arg-type]
+    raise ValueError(f"model.{option}: {value!r} is not allowed; give a number {bound}")
 
 
 def rate(option: str, value: object) -> float:
@@ -70,16 +70,21 @@ def at_least(network: str, size: tuple[int, int], minimum: int) -> None:
     """Raise ValueError if images of that size, in pixels, vanish inside the network."""
     if min(size) < minimum:
         raise ValueError(
-            f"image_size: {network} needs images of at least {minimum}x{minimum} pixels, got {size[0]}x{size[1]}; "
-            "take another network (mlp fits any size) or resize the images"
+            f"image_size: {network} needs images of at least {minimum}x{minimum} pixels, "
+            f"got {size[0]}x{size[1]}; take another network (mlp fits any size) or resize the images"
         )
 
 
-def stem(value: object, allowed: Sequence[str], pretrained: bool | str = False) -> str:
-    """The value, if it is one of the allowed stems, and "imagenet" if weights are to be loaded; ValueError otherwise."""
-    name = choice("stem", value, allowed)
-    if pretrained is not False and name != "imagenet":
-        raise ValueError(
-            f"pretrained: the weights belong to the ImageNet stem; set stem to imagenet, not {name!r}"
-        )
-    return name
+def survival(option: str, value: object) -> float:
+    """The value as a float, if it is a probability in (0, 1]; ValueError otherwise."""
+    probability = number(option, value, 0.0)
+    if not 0.0 < probability <= 1.0:
+        raise ValueError(f"model.{option}: {value!r} is not allowed; give a probability above 0, at most 1")
+    return probability
+
+
+def flag(option: str, value: object) -> bool:
+    """The value, if it is true or false; ValueError otherwise."""
+    if not isinstance(value, bool):
+        raise ValueError(f"model.{option}: {value!r} is not allowed; give true or false")
+    return value

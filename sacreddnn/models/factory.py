@@ -34,25 +34,27 @@ def build(
     seed: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """A network that makes scores of shape (batch, num_classes) of images of shape (batch, in_channels, H, W).
+    """A network that makes scores (batch, num_classes) of images (batch, in_channels, H, W).
 
     Args:
         name: one of `registry.names()`, `timm/NAME` or `torchvision/NAME`.
         num_classes: number of outputs, at least 1.
         in_channels: channels of the images, at least 1.
         image_size: height and width of the images in pixels, one integer if they are equal.
-        seed: of the initial weights, which are a function of it alone; the global random state is then neither used
-            nor changed. None draws from the global random state.
-        **options: the network's own options (`options(name)` lists them, the function of the network explains them), and
+        seed: of the initial weights, which are a function of it alone; the global random state is then
+            neither used nor changed. None draws from the global random state.
+        **options: the network's own options (`options(name)` lists them, the function of the network explains
+            them), and
 
-            - init: how weights are drawn, one of `initialization.INITIALIZERS`; "default" is the network's own way.
+            - init: how weights are drawn, one of `initialization.INITIALIZERS`; "default" is the network's
+              own way.
             - init_scale: factor > 0 of the drawn weights.
             - perturb: relative strength >= 0 of multiplicative noise on all parameters after that.
             - activation: one of `activations.ACTIVATIONS` in place of the network's own; None keeps it.
 
     Returns:
-        The network in training mode, float32, on the CPU (or on "meta" under `torch.device("meta")`), without in-place
-        activations.
+        The network in training mode, float32, on the CPU (or on "meta" under `torch.device("meta")`), without
+        in-place activations.
 
     Raises:
         ValueError: an unknown network or option, a value out of range, images that the network does not take.
@@ -101,7 +103,7 @@ def _split(name: str, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Inside, random numbers follow the seed; outside, the global random state is as before. None changes nothing."""
+    """Random numbers follow the seed inside; the global state is as before outside. None changes nothing."""
     if seed is None:
         yield
         return

@@ -49,7 +49,8 @@ def initialize(network: nn.Module, name: str) -> None:
     orthogonal     a random orthogonal matrix, Saxe et al. 2014
     =============  ==========================================================================================
 
-    Biases become 0, scales of normalization layers 1. Parameters outside such layers (tokens, embeddings) stay.
+    Biases become 0, scales of normalization layers 1. Parameters outside such layers (tokens, embeddings)
+    stay.
 
     Args:
         network: changed in place.
@@ -74,7 +75,7 @@ def initialize(network: nn.Module, name: str) -> None:
 
 @torch.no_grad()
 def rescale(network: nn.Module, scale: float) -> None:
-    """Multiply the weights (not biases, not normalization) of all linear and convolutional layers by `scale` > 0."""
+    """Multiply the weights, not biases, of all linear and convolutional layers by `scale` > 0."""
     scale = checks.number("init_scale", scale, 1e-12)
     for module in network.modules():
         if scale != 1.0 and isinstance(module, _LAYERS):
@@ -83,7 +84,7 @@ def rescale(network: nn.Module, scale: float) -> None:
 
 @torch.no_grad()
 def perturb(network: nn.Module, strength: float, generator: torch.Generator | None = None) -> None:
-    """Move every parameter by multiplicative noise, w <- w (1 + strength z), z ~ N(0, 1), the noise of local energy.
+    """Move every parameter by the noise of local energy, w <- w (1 + strength z), z ~ N(0, 1).
 
     Replicas that should start close to one another are perturbed copies of one network.
 

@@ -12,10 +12,10 @@ from sacreddnn.models import checks
 def lenet(
     *, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float = 0.0
 ) -> nn.Module:
-    """The paper's SmallConvNet: conv 5x5 (20), max pooling, conv 5x5 (50), max pooling, 500 hidden units, classifier.
+    """The paper's SmallConvNet: conv 5x5 (20), max pooling, conv 5x5 (50), max pooling, 500 hidden units.
 
-    Called `lenet` by the reference implementation. With 10 classes it has 431,080 weights for 28x28x1 images and
-    657,080 for 32x32x3.
+    Called `lenet` by the reference implementation. With 10 classes it has 431,080 weights for 28x28x1 images
+    and 657,080 for 32x32x3.
 
     Args:
         num_classes: number of outputs.
@@ -45,14 +45,15 @@ def lenet(
 def lenet5(
     *, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float = 0.0
 ) -> nn.Module:
-    """LeNet-5 of LeCun et al. 1998 with max pooling and ReLU: 6 and 16 filters of 5x5, 120 and 84 hidden units.
+    """LeNet-5 of LeCun et al. 1998 with max pooling and ReLU: 6 and 16 filters, 120 and 84 units.
 
     As there, 28x28 images are padded to 32x32: 61,706 weights for one channel and 10 classes.
 
     Args:
         num_classes: number of outputs.
         in_channels: channels of the images.
-        image_size: (height, width) of the images, at least 12; those below 32 are padded by 2 pixels on each side.
+        image_size: (height, width) of the images, at least 12; those below 32 are padded by 2 pixels on each
+            side.
         dropout: rate behind each of the two hidden layers, in [0, 1).
     """
     checks.at_least("lenet5", image_size, 12)

@@ -17,7 +17,7 @@ def mlp(
     hidden: Sequence[int] = (256, 256),
     dropout: float = 0.0,
 ) -> nn.Module:
-    """A fully connected network with ReLU; the name `mlp_400_100` is one with hidden layers of 400 and 100 units.
+    """A fully connected network with ReLU; the name `mlp_400_100` is one of 400 and 100 hidden units.
 
     Args:
         num_classes: number of outputs.
@@ -27,7 +27,9 @@ def mlp(
         dropout: rate behind each hidden layer, in [0, 1).
     """
     if not isinstance(hidden, list | tuple):
-        raise ValueError(f"hidden: {hidden!r} is not allowed; give a list of layer widths such as [256, 256]")
+        raise ValueError(
+            f"model.hidden: {hidden!r} is not allowed; give a list of layer widths such as [256, 256]"
+        )
     checks.rate("dropout", dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     width = in_channels * image_size[0] * image_size[1]

@@ -18,7 +18,7 @@ def downloading(name: str) -> Iterator[None]:
     except Exception as error:  # each library has its own errors for a missing network
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise OSError(
-            f"pretrained: the weights of {name} could not be downloaded ({reason}); "
+            f"model.pretrained: the weights of {name} could not be downloaded ({reason}); "
             "without a network put a state dict on disk and set pretrained to its path"
         ) from error
 
@@ -28,7 +28,8 @@ def load(network: nn.Module, source: bool | str) -> None:
 
     Args:
         network: whose weights are replaced.
-        source: False, or the path of a file written by `torch.save(network.state_dict())` or in the safetensors format.
+        source: False, or the path of a file written by `torch.save(network.state_dict())` or in the
+            safetensors format.
 
     Raises:
         OSError: no such file, or not a state dict. ValueError: weights of another network.
@@ -37,15 +38,15 @@ def load(network: nn.Module, source: bool | str) -> None:
         return
     if not isinstance(source, str):
         raise ValueError(
-            f"pretrained: {source!r} is not allowed; give true, false or the path of a state dict"
+            f"model.pretrained: {source!r} is not allowed; give true, false or the path of a state dict"
         )
     fit(network, read(source), source)
 
 
 def read(path: str) -> dict[str, Tensor]:
-    """The tensors of a state dict on disk, by name, on the CPU. Code that hides in a pickle is refused, not run."""
+    """The tensors of a state dict on disk, on the CPU. Code that hides in a pickle is refused, not run."""
     if not Path(path).is_file():
-        raise OSError(f"pretrained: {path} is no file; give true, false or the path of a state dict")
+        raise OSError(f"model.pretrained: {path} is no file; give true, false or the path of a state dict")
     try:
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file
@@ -55,10 +56,12 @@ def read(path: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors errors have no common base
         reason = " ".join(str(error).split())[:160]
-        raise OSError(f"pretrained: {path} is not a state dict that can be read safely ({reason})") from error
+        raise OSError(
+            f"model.pretrained: {path} is not a state dict that can be read safely ({reason})"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise OSError(
-            f"pretrained: {path} is not a state dict; write one with torch.save(network.state_dict(), path)"
+            f"model.pretrained: {path} is not a state dict; write one by torch.save(network.state_dict(), ..)"
         )
     return state
 
@@ -66,8 +69,8 @@ def read(path: str) -> dict[str, Tensor]:
 def fit(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Load a state dict whose first layer may have other channels and whose last other classes.
 
-    The first layer's weights are summed over channels for one channel, else repeated and scaled so that the layer's
-    response to gray images stays; a last layer of another size keeps its random weights.
+    The first layer's weights are summed over channels for one channel, else repeated and scaled so that the
+    layer's response to gray images stays; a last layer of another size keeps its random weights.
 
     Raises:
         ValueError: any other parameter is missing, left over, or of another shape.
@@ -86,7 +89,7 @@ def fit(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
     wrong = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
     if wrong:
         raise ValueError(
-            f"pretrained: {source} holds the weights of another network: {wrong[0]} does not match"
+            f"model.pretrained: {source} holds the weights of another network: {wrong[0]} does not match"
         )
     network.load_state_dict(state)
 

@@ -11,8 +11,8 @@ from torch import nn
 def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, ...]:
     """Shape of the network's output for two images in training mode.
 
-    A copy of the network runs on the device "meta", which knows shapes only. It is the training mode that is tried,
-    because some networks return more than one tensor in it, and batch norm refuses single values.
+    A copy of the network runs on the device "meta", which knows shapes only. It is the training mode that is
+    tried, because some networks return more than one tensor in it, and batch norm refuses single values.
 
     Args:
         network: left as it is.
@@ -42,10 +42,10 @@ def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) ->
 
 
 def check_output(network: nn.Module, num_classes: int, in_channels: int, size: tuple[int, int]) -> None:
-    """Raise ValueError unless the network makes `num_classes` scores of such images; arguments as of `output_shape`."""
+    """Raise ValueError unless the network makes `num_classes` scores of each image of that shape."""
     shape = output_shape(network, in_channels, size)
     if shape != (2, num_classes):
         raise ValueError(
-            f"model.name: {type(network).__name__} makes an output of shape {shape} of 2 images, not (2, {num_classes}); "
-            "it is not a classifier"
+            f"model.name: {type(network).__name__} is not a classifier of {num_classes} classes: "
+            f"2 images give an output of shape {shape}"
         )

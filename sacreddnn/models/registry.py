@@ -1,7 +1,8 @@
 """The names of all networks, and where each is written.
 
-To add a network, write a function in a file of this folder that takes the keywords num_classes, in_channels, image_size
-and, each with its default, the network's own options, and returns a module; then add one line to `NETWORKS`.
+To add a network, write a function in a file of this folder that takes the keywords num_classes, in_channels,
+image_size and, each with its default, the network's own options, and returns a module; then add one line to
+`NETWORKS`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Network:
         return getattr(importlib.import_module(f"{__package__}.{file}"), function)
 
     def options(self) -> dict[str, Any]:
-        """The options it takes, with their defaults: the keywords of its function that the name does not fix."""
+        """Its options and their defaults: the keywords of its function that the name does not fix."""
         parameters = inspect.signature(self.load()).parameters.values()
         return {p.name: p.default for p in parameters if p.name not in SHAPE and p.name not in self.fixed}
 
@@ -43,16 +44,30 @@ NETWORKS: dict[str, Network] = {
     "smallconvnet": Network("lenet.lenet"),
     "lenet5": Network("lenet.lenet5"),
     "mlp": Network("mlp.mlp"),
-    "resnet18": Network("resnet.resnet", {"depth": 18}),
-    "resnet34": Network("resnet.resnet", {"depth": 34}),
-    "resnet50": Network("resnet.resnet", {"depth": 50}),
+    **{f"resnet{d}": Network("cifar_resnet.resnet", {"depth": d}) for d in (20, 32, 44, 56, 110)},
+    **{f"resnet{d}": Network("resnet.resnet", {"depth": d}) for d in (18, 34, 50, 101, 152)},
+    **{f"preactresnet{d}": Network("resnet.preact_resnet", {"depth": d}) for d in (18, 34, 50)},
+    **{f"densenet{d}": Network("densenet.densenet", {"depth": d}) for d in (121, 161, 169, 201)},
+    "wrn": Network("wide_resnet.wide_resnet"),
+    "wrn28_10": Network("wide_resnet.wide_resnet", {"depth": 28, "width": 10}),
+    "pyramidnet": Network("pyramidnet.pyramidnet"),
+    "pyramidnet272": Network("pyramidnet.pyramidnet", {"depth": 272, "block": "bottleneck"}),
+    **{f"efficientnet_b{b}": Network("efficientnet.efficientnet", {"scale": b}) for b in range(8)},
 }
 
-# Names with numbers in them: how they are written, their pattern, and what network the numbers make.
+# Names with numbers in them: how they are written, their pattern, and the network that the numbers make.
 FAMILIES: dict[str, tuple[str, Callable[[re.Match[str]], Network]]] = {
     "mlp_H1_H2": (
         r"mlp((?:_[1-9]\d*)+)",
         lambda match: Network("mlp.mlp", {"hidden": tuple(int(units) for units in match[1][1:].split("_"))}),
+    ),
+    "wrnD_K": (
+        r"wrn(\d+)_(\d+)",
+        lambda match: Network("wide_resnet.wide_resnet", {"depth": int(match[1]), "width": int(match[2])}),
+    ),
+    "pyramidnetD_A": (
+        r"pyramidnet(\d+)_(\d+)",
+        lambda match: Network("pyramidnet.pyramidnet", {"depth": int(match[1]), "alpha": int(match[2])}),
     ),
 }
 
@@ -77,7 +92,7 @@ def find(name: str) -> Network:
 
 
 def names() -> list[str]:
-    """The names of our networks, and the patterns of those with numbers in their names, in upper case letters."""
+    """The names of our networks, then the patterns of names with numbers, which are capitals in them."""
     return [*NETWORKS, *FAMILIES]
 
 

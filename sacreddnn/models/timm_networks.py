@@ -32,9 +32,12 @@ def build(
     """A network of timm.
 
     Args:
-        architecture: timm's name, with the tag of its weights after a dot if others than the default are meant.
-        num_classes: number of outputs; pretrained weights of another number of classes leave the classifier random.
-        in_channels: channels of the images; pretrained weights of the first layer are summed or repeated to fit.
+        architecture: timm's name, with the tag of its weights after a dot if others than the default are
+            meant.
+        num_classes: number of outputs; pretrained weights of another number of classes leave the classifier
+            random.
+        in_channels: channels of the images; pretrained weights of the first layer are summed or repeated to
+            fit.
         image_size: (height, width); networks of a fixed size are built for it.
         dropout: rate before the classifier, in [0, 1).
         drop_path: rate of stochastic depth, in [0, 1).
@@ -49,7 +52,9 @@ def build(
         options["drop_rate"] = dropout
     if checks.rate("drop_path", drop_path):
         options["drop_path_rate"] = drop_path
-    return create(architecture, num_classes, in_channels, image_size, pretrained, **options)
+    network = create(architecture, num_classes, in_channels, image_size, pretrained, **options)
+    check_output(network, num_classes, in_channels, image_size)
+    return network
 
 
 def create(
@@ -59,13 +64,13 @@ def create(
     image_size: tuple[int, int],
     pretrained: bool | str = False,
     **options: Any,
-) -> nn.Module:
+) -> Any:
     """The network timm makes of its own `options`; other arguments, and errors, as of `build`."""
     import timm
 
     base, _, tag = architecture.partition(".")
     if tag:
-        checks.choice("model.name", architecture, timm.list_models(base + "*", include_tags=True))
+        checks.choice("name", architecture, timm.list_models(base + "*", include_tags=True))
     if getattr(timm.get_pretrained_cfg(architecture), "fixed_input_size", False):
         options["img_size"] = image_size
     options |= {"num_classes": num_classes, "in_chans": in_channels}
@@ -76,10 +81,11 @@ def create(
         raise ValueError(
             f"model.name: timm/{architecture} cannot be built with {options}: {reason}"
         ) from error
-    check_output(network, num_classes, in_channels, image_size)
     if pretrained is True:
         if not timm.is_model_pretrained(architecture):
-            raise ValueError(f"pretrained: timm has no weights for {architecture}; set pretrained to false")
+            raise ValueError(
+                f"model.pretrained: timm has no weights for {architecture}; set pretrained to false"
+            )
         with pretrained_weights.downloading(f"timm/{architecture}"):
             return timm.create_model(architecture, pretrained=True, **options)
     pretrained_weights.load(network, pretrained)

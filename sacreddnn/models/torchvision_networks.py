@@ -32,8 +32,10 @@ def build(
 
     Args:
         architecture: torchvision's name.
-        num_classes: number of outputs; pretrained weights of another number of classes leave the classifier random.
-        in_channels: channels of the images; pretrained weights of the first layer are summed or repeated to fit.
+        num_classes: number of outputs; pretrained weights of another number of classes leave the classifier
+            random.
+        in_channels: channels of the images; pretrained weights of the first layer are summed or repeated to
+            fit.
         image_size: (height, width); networks of a fixed size are built for it.
         dropout: rate in [0, 1), for the architectures that take one; None leaves torchvision's.
         pretrained: True downloads torchvision's best weights; a path reads a state dict from disk.
@@ -59,6 +61,8 @@ def build(
     try:
         network = torchvision.models.get_model(architecture, weights=None, **options)
     except (TypeError, ValueError, RuntimeError) as error:
+        if dropout is not None and "unexpected keyword argument 'drop" in str(error):
+            raise ValueError(f"model.dropout: torchvision/{architecture} has none; leave it out") from error
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"model.name: torchvision/{architecture} cannot be built with {options}: {reason}"
@@ -77,7 +81,7 @@ def build(
 
 
 def _replace_first_layer(network: nn.Module, in_channels: int) -> None:
-    """Give the first convolution of the network that number of input channels, drawn as torchvision draws it."""
+    """Give the first convolution that number of input channels, drawn anew from N(0, 2 / fan_out)."""
     name, conv = next((name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d))
     if conv.in_channels == in_channels:
         return
@@ -90,8 +94,5 @@ def _replace_first_layer(network: nn.Module, in_channels: int) -> None:
         conv.padding,  # type: ignore[arg-type]
         bias=conv.bias is not None,
     )
-    # the same law as the layer it stands in for: its spread follows the fan, which the channels change or not
-    nn.init.normal_(fresh.weight, std=float(conv.weight.detach().std()) if not conv.weight.is_meta else 1.0)
-    if fresh.bias is not None and conv.bias is not None:
-        fresh.bias.data.copy_(conv.bias.data)
+    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
     setattr(parent, name.rpartition(".")[2], fresh)
