@@ -1,0 +1,280 @@
+"""Random crops, flips, cutout and resizing: per sample, batched, on the device of the images.
+
+Every augmentation is called with pixels of shape (n, H, W, C) and the minibatch's `Draws`, and returns pixels
+of the same layout. The reference for each is torchvision's transform of the same name, applied image by
+image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sacreddnn.data.draws import Draws
+
+
+class Augmentation:
+    """What all augmentations share.
+
+    Attributes:
+        stage: "pixels" acts on uint8 pixels before normalisation, "normalized" on float pixels after it.
+    """
+
+    stage: ClassVar[Literal["pixels", "normalized"]] = "pixels"
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Returns the augmented pixels, shape (n, H', W', C)."""
+        raise NotImplementedError
+
+    def clean(self, pixels: Tensor) -> Tensor:
+        """Returns what evaluation sees in its place: the same pixels unless their size changes."""
+        return pixels
+
+
+class Crop(Augmentation):
+    """A window of the image's own size at a random place of the image padded with black (RandomCrop).
+
+    Args:
+        padding: pixels added on each side, > 0.
+
+    Raises:
+        ValueError: `padding` is not a positive integer.
+    """
+
+    def __init__(self, padding: int = 4) -> None:
+        if not isinstance(padding, int) or padding < 1:
+            raise ValueError(f"crop: padding {padding!r} is not a positive number of pixels")
+        self.padding = padding
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Returns a random window of each sample."""
+        offsets = draws.integers(2 * self.padding + 1, 2).to(pixels.device, non_blocking=True)
+        return self.crop(pixels, offsets[:, 0], offsets[:, 1])
+
+    def crop(self, pixels: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """Returns the windows whose upper left corners lie at given places of the padded images.
+
+        Args:
+            pixels: shape (n, H, W, C).
+            top: row of the corner, shape (n,), int64, in [0, 2 * padding].
+            left: column of the corner, likewise.
+        """
+        num, height, width, channels = pixels.shape
+        p = self.padding
+        padded = functional.pad(pixels, (0, 0, p, p, p, p))
+        # every window is a view of the padded image; indexing copies rows of width * channels neighbouring
+        # bytes
+        size = (num, 2 * p + 1, 2 * p + 1, height, width * channels)
+        sample, row, column, channel = padded.stride()
+        windows = padded.as_strided(size, (sample, row, column, row, channel))
+        return windows[torch.arange(num, device=pixels.device), top, left].view(num, height, width, channels)
+
+
+class Flip(Augmentation):
+    """The mirror image, with some probability (RandomHorizontalFlip).
+
+    Args:
+        probability: in [0, 1].
+
+    Raises:
+        ValueError: `probability` out of range.
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"flip: probability {probability!r} is out of range, allowed 0 to 1")
+        self.probability = probability
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Returns the samples, each mirrored with the given probability."""
+        flipped = (
+            (draws.uniform() < self.probability).nonzero().squeeze(1).to(pixels.device, non_blocking=True)
+        )
+        return self.flip(pixels, flipped)
+
+    def flip(self, pixels: Tensor, samples: Tensor) -> Tensor:
+        """Returns the pixels, those of some samples (indices, int64) mirrored left to right."""
+        return pixels.index_copy(0, samples, pixels.index_select(0, samples).flip(2))
+
+
+class Cutout(Augmentation):
+    """A square around a random pixel set to the mean, zero after normalisation (DeVries and Taylor 2017).
+
+    The square is clipped at the border of the image, so that less than `size**2` pixels may be lost; its
+    centre is uniform over the pixels. An even size extends by half of it to the upper left and half less one
+    to the lower right.
+
+    Args:
+        size: side of the square in pixels, > 0.
+
+    Raises:
+        ValueError: `size` is not a positive integer.
+    """
+
+    stage = "normalized"
+
+    def __init__(self, size: int = 16) -> None:
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"cutout: size {size!r} is not a positive number of pixels")
+        self.size = size
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Returns the samples, each with a random square set to zero."""
+        _, height, width, _ = pixels.shape
+        rows, columns = draws.integers(height), draws.integers(width)
+        return self.erase(pixels, rows.to(pixels.device), columns.to(pixels.device))
+
+    def erase(self, pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Returns the pixels with the square around (row, column) of each sample set to zero."""
+        _, height, width, _ = pixels.shape
+        top, left = rows[:, None] - self.size // 2, columns[:, None] - self.size // 2
+        y, x = torch.arange(height, device=pixels.device), torch.arange(width, device=pixels.device)
+        in_rows = (y >= top) & (y < top + self.size)
+        in_columns = (x >= left) & (x < left + self.size)
+        return pixels.masked_fill((in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(-1), 0)
+
+
+def _resize(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Returns uint8 pixels interpolated bilinearly with antialiasing, as torchvision resizes tensors."""
+    if pixels.shape[1:3] == (height, width):
+        return pixels
+    floating = pixels.permute(0, 3, 1, 2).float()
+    resized = functional.interpolate(
+        floating, size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+class Resize(Augmentation):
+    """The image at another size, square, in training and evaluation alike; nothing random.
+
+    Args:
+        size: side in pixels, > 0.
+
+    Raises:
+        ValueError: `size` is not a positive integer.
+    """
+
+    def __init__(self, size: int) -> None:
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"resize: size {size!r} is not a positive number of pixels")
+        self.size = size
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Returns the samples at the new size."""
+        return self.clean(pixels)
+
+    def clean(self, pixels: Tensor) -> Tensor:
+        """Returns the whole image at the new size."""
+        return _resize(pixels, self.size, self.size)
+
+
+class ResizedCrop(Augmentation):
+    """A random part of the image, of random area and aspect, scaled to a fixed size (RandomResizedCrop).
+
+    The box is drawn as torchvision does: up to ten attempts at an area uniform in `scale` and an aspect
+    log-uniform in `ratio`, else the largest central part whose aspect is allowed. Each box is resized
+    bilinearly with antialiasing. Boxes have as many shapes as there are samples, so this is the one
+    augmentation that resizes sample by sample.
+
+    Args:
+        size: side of the result in pixels; None keeps the size of the images.
+        scale: smallest and largest area, as fractions of the image.
+        ratio: smallest and largest width over height.
+
+    Raises:
+        ValueError: a range that is not 0 < low <= high (and high <= 1 for `scale`).
+    """
+
+    attempts = 10
+
+    def __init__(
+        self,
+        size: int | None = None,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+    ) -> None:
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise ValueError(f"resized_crop: size {size!r} is not a positive number of pixels")
+        for key, values, highest in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
+            if len(values) != 2 or not 0 < values[0] <= values[1] <= highest:
+                raise ValueError(
+                    f"resized_crop: {key} {list(values)!r} must be two numbers 0 < low <= high <= {highest}"
+                )
+        self.size, self.scale, self.ratio = size, tuple(scale), tuple(ratio)
+
+    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
+        """Returns a random part of each sample at the new size."""
+        height, width = (self.size, self.size) if self.size else pixels.shape[1:3]
+        boxes = self.boxes(draws, pixels.shape[1], pixels.shape[2]).tolist()
+        parts = [
+            _resize(pixels[i : i + 1, top : top + h, left : left + w], height, width)
+            for i, (top, left, h, w) in enumerate(boxes)
+        ]
+        return torch.cat(parts)
+
+    def clean(self, pixels: Tensor) -> Tensor:
+        """Returns the whole image at the new size."""
+        return _resize(pixels, self.size, self.size) if self.size else pixels
+
+    def boxes(self, draws: Draws, height: int, width: int) -> Tensor:
+        """Returns one box a sample, shape (n, 4), int64: top, left, height, width."""
+        area = (
+            height
+            * width
+            * (self.scale[0] + (self.scale[1] - self.scale[0]) * draws.uniform(self.attempts).double())
+        )
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        aspect = torch.exp(low + (high - low) * draws.uniform(self.attempts).double())
+        w, h = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+        first = fits.int().argmax(1, keepdim=True)
+        w, h = w.gather(1, first).squeeze(1), h.gather(1, first).squeeze(1)
+        place = draws.uniform(2).double()
+        top, left = (place[:, 0] * (height - h + 1)).long(), (place[:, 1] * (width - w + 1)).long()
+        fallback = torch.tensor(self._central_box(height, width))
+        return torch.where(fits.any(1, keepdim=True), torch.stack([top, left, h, w], 1), fallback)
+
+    def _central_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        w, h = width, height
+        if width / height < self.ratio[0]:
+            h = min(round(width / self.ratio[0]), height)
+        elif width / height > self.ratio[1]:
+            w = min(round(height * self.ratio[1]), width)
+        return (height - h) // 2, (width - w) // 2, h, w
+
+
+class Mixup:
+    """Each sample blended with its neighbour in the minibatch, inputs and targets alike (Zhang et al. 2018).
+
+    x_i <- lambda_i x_i + (1 - lambda_i) x_{i-1}, lambda_i ~ Beta(alpha, alpha) per sample, and the same for
+    the targets as rows of class probabilities. Minibatches are shuffled, so the neighbour is a random
+    partner.
+
+    Args:
+        alpha: > 0; small values mix rarely, 1 uniformly.
+
+    Raises:
+        ValueError: `alpha` is not positive.
+    """
+
+    def __init__(self, alpha: float = 0.2) -> None:
+        if alpha <= 0:
+            raise ValueError(f"mixup: alpha {alpha!r} is out of range, allowed above 0")
+        self.alpha = alpha
+
+    def weights(self, draws: Draws) -> Tensor:
+        """Returns lambda for each sample, float32 of shape (n,), by the inverse of the Beta distribution."""
+        from scipy.special import betaincinv
+
+        return torch.from_numpy(betaincinv(self.alpha, self.alpha, draws.uniform().double().numpy())).float()
+
+    @staticmethod
+    def mix(values: Tensor, partners: Tensor, weights: Tensor) -> Tensor:
+        """Returns weights * values + (1 - weights) * partners, one weight a sample."""
+        return torch.lerp(partners, values, weights.view(-1, *[1] * (values.ndim - 1)).to(values))
