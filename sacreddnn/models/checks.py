@@ -5,6 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+FROM_ELSEWHERE = (
+    "num_classes",
+    "in_channels",
+    "image_size",
+    "seed",
+)  # of the data or the run, not of the model
+
+
+def key(option: str) -> str:
+    """The key under which a run's config has the option, as errors name it."""
+    return option if option in FROM_ELSEWHERE else f"model.{option}"
+
 
 def unknown(kind: str, name: object, known: Iterable[str], note: str = "") -> ValueError:
     """The error for a name that is not among the known ones, with the nearest of them.
@@ -29,14 +41,14 @@ def unknown(kind: str, name: object, known: Iterable[str], note: str = "") -> Va
 def choice(option: str, value: object, allowed: Sequence[str]) -> str:
     """The value, if it is one of the allowed words; ValueError otherwise."""
     if not isinstance(value, str) or value not in allowed:
-        raise unknown(f"model.{option}", value, allowed)
+        raise unknown(key(option), value, allowed)
     return value
 
 
 def count(option: str, value: object, minimum: int = 1) -> int:
     """The value, if it is an integer of at least `minimum`; ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"model.{option}: {value!r} is not allowed; give an integer of at least {minimum}")
+        raise ValueError(f"{key(option)}: {value!r} is not allowed; give an integer of at least {minimum}")
     return value
 
 
@@ -46,7 +58,7 @@ def number(option: str, value: object, minimum: float, below: float | None = Non
     if isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value < limit:
         return float(value)
     bound = f"from {minimum:g}" + ("" if below is None else f" to below {below:g}")
-    raise ValueError(f"model.{option}: {value!r} is not allowed; give a number {bound}")
+    raise ValueError(f"{key(option)}: {value!r} is not allowed; give a number {bound}")
 
 
 def rate(option: str, value: object) -> float:
@@ -79,12 +91,12 @@ def survival(option: str, value: object) -> float:
     """The value as a float, if it is a probability in (0, 1]; ValueError otherwise."""
     probability = number(option, value, 0.0)
     if not 0.0 < probability <= 1.0:
-        raise ValueError(f"model.{option}: {value!r} is not allowed; give a probability above 0, at most 1")
+        raise ValueError(f"{key(option)}: {value!r} is not allowed; give a probability above 0, at most 1")
     return probability
 
 
 def flag(option: str, value: object) -> bool:
     """The value, if it is true or false; ValueError otherwise."""
     if not isinstance(value, bool):
-        raise ValueError(f"model.{option}: {value!r} is not allowed; give true or false")
+        raise ValueError(f"{key(option)}: {value!r} is not allowed; give true or false")
     return value

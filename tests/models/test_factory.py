@@ -105,11 +105,11 @@ def test_wrong_options_are_named(name, options, message):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"image_size": 8}, r"image_size: lenet needs images of at least 16x16 pixels, got 8x8"),
-        ({"image_size": (1, 2, 3)}, r"image_size: .* the pair \(height, width\)"),
-        ({"num_classes": 0}, r"num_classes: 0 is not allowed"),
-        ({"in_channels": 1.0}, r"in_channels: 1\.0 is not allowed"),
-        ({"seed": -1}, r"seed: -1 is not allowed"),
+        ({"image_size": 8}, r"^image_size: lenet needs images of at least 16x16 pixels, got 8x8"),
+        ({"image_size": (1, 2, 3)}, r"^image_size: .* the pair \(height, width\)"),
+        ({"num_classes": 0}, r"^num_classes: 0 is not allowed"),
+        ({"in_channels": 1.0}, r"^in_channels: 1\.0 is not allowed"),
+        ({"seed": -1}, r"^seed: -1 is not allowed"),
     ],
 )
 def test_wrong_shapes_are_named(shape, message):
