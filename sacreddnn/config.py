@@ -26,7 +26,9 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """Strict types, no unknown keys, no change after it is made."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, validate_default=True, protected_namespaces=()
+    )
 
 
 class DatasetConfig(Section):
@@ -34,16 +36,19 @@ class DatasetConfig(Section):
 
     name: str = "fashion_mnist"
     root: str = "data"  # folder of the data sets
-    download: bool = True
-    num_train: Count | None = None  # a subset of the training images
+    download: bool = True  # fetch what is missing
+    validation: Annotated[int | float, Field(ge=0)] = 0  # training images held out, or their fraction below 1
+    stratified: bool = True  # hold out the same share of every class
+    num_train: Count | None = None  # how many of the others to train on; None: all
     num_per_class: Count | None = None
-    validation: Annotated[int, Field(ge=0)] = 0  # images held out of the training set
-    classes: list[int] | None = None  # only these, renumbered
-    binary: list[list[int]] | None = None  # two groups of classes, mapped to 0 and 1
-    noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the training labels replaced by another class
-    normalization: Literal["pixel", "reference"] = "pixel"
-    augmentation: list[str] = []  # in order, e.g. [crop, flip]
-    options: dict[str, Scalar | list[int]] = {}  # the data set's own (shape of synthetic images ..)
+    classes: list[int | str] | None = None  # only these, renumbered
+    binary: list[int | str] | None = None  # these classes become 1, all others 0
+    noise: Annotated[float, Field(ge=0, le=1)] = (
+        0.0  # fraction of the training labels replaced by another class
+    )
+    normalization: str = "pixel"  # statistics: pixel, reference, imagenet, none
+    augmentation: str | list[str | dict[str, Any]] = []  # in order, e.g. [crop, flip] or crop:4+flip
+    options: dict[str, Any] = {}  # the data set's own (shape of synthetic images ..)
 
 
 class ModelConfig(Section):
@@ -149,14 +154,16 @@ class FlatnessConfig(Section):
     """The local energy of the final center."""
 
     sigmas: list[NonNegative] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    num_samples: Annotated[int, Field(ge=0)] = 10  # 0: not measured
+    num_samples: Annotated[int, Field(ge=0)] = 10  # draws of the noise; 0: not measured
     split: Literal["train", "test"] = "train"
     num_examples: Count | None = 10000  # the first so many of the split; None: all
     seed: int = 0  # of the noise: equal between runs, so that their differences are paired
     headline: NonNegative = 0.3  # the sigma whose value stands in the result
 
     @model_validator(mode="after")
-    def _headline_is_measured(self) -> FlatnessConfig:
+    def _can_be_measured(self) -> FlatnessConfig:
+        if self.num_samples == 1:
+            raise ValueError("num_samples: 1 gives no standard error; use 2 or more, or 0 to leave it out")
         if self.num_samples and self.headline not in self.sigmas:
             raise ValueError(f"headline: {self.headline} is not among sigmas {self.sigmas}")
         return self
@@ -193,7 +200,9 @@ class TrackingConfig(Section):
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
         if url and re.search(r"//[^/@]*:[^/@]*@", url):
-            raise ValueError("holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead")
+            raise ValueError(
+                "holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead"
+            )
         return url
 
 
@@ -219,13 +228,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _batch_fits_the_data(self) -> Config:
-        if self.dataset.num_train is not None:
-            left = self.dataset.num_train - self.dataset.validation
-            if self.training.batch_size > left:
-                raise ValueError(
-                    f"training.batch_size: {self.training.batch_size} is larger than the training set, {left} images "
-                    "(dataset.num_train - dataset.validation)"
-                )
+        if self.dataset.num_train is not None and self.training.batch_size > self.dataset.num_train:
+            raise ValueError(
+                f"training.batch_size: {self.training.batch_size} is larger than the training set, "
+                f"{self.dataset.num_train} images (dataset.num_train)"
+            )
         return self
 
 
@@ -265,7 +272,10 @@ def _explain(error: Any, schema: type[BaseModel], values: dict[str, Any]) -> tup
     if kind == "extra_forbidden":
         return key, f"{key}: unknown key{_hint(str(path[-1]), _siblings(schema, path, values))}"
     if kind.startswith("union_tag"):
-        return f"{key}.name", f"{key}.name: {here.get('name')!r} is not allowed{_hint(str(here.get('name')), ALGORITHMS)}"
+        return (
+            f"{key}.name",
+            f"{key}.name: {here.get('name')!r} is not allowed{_hint(str(here.get('name')), ALGORITHMS)}",
+        )
     if kind == "literal_error":
         names = [name.strip("'") for name in re.split(r", | or ", context["expected"])]
         number = "a number or " if "Literal" in str(error["loc"]) or error["loc"][-1] not in path else ""
@@ -288,7 +298,11 @@ def _siblings(schema: type[BaseModel], path: list[Any], values: dict[str, Any]) 
     for part in path[:-1]:
         values = values[part]
         kinds = [k for k in _classes(schema.model_fields[part].annotation)]
-        named = [k for k in kinds if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")]
+        named = [
+            k
+            for k in kinds
+            if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")
+        ]
         schema = (named or kinds)[0]
     return list(schema.model_fields)
 
@@ -324,7 +338,11 @@ def differences(old: Config, new: Config) -> list[str]:
 def config_hash(config: Config) -> str:
     """Sixteen hexadecimal digits that change with everything that changes the numbers of a run, and with nothing else."""
     flat = flatten(config.model_dump())
-    kept = {k: v for k, v in flat.items() if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)}
+    kept = {
+        k: v
+        for k, v in flat.items()
+        if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -81,7 +81,9 @@ class Algorithm(torch.optim.Optimizer):
     def evaluate(self, closure: Closure | None) -> Tensor:
         """Call the closure; afterwards G holds the gradients at W. Costs one gradient evaluation a replica."""
         if closure is None:
-            raise ValueError("closure: missing; call step(closure), closure() clears gradients, runs backward, returns the loss")
+            raise ValueError(
+                "closure: missing; call step(closure), closure() clears gradients, runs backward, returns the loss"
+            )
         with torch.enable_grad():
             losses = closure()
         self.weights.collect_gradients()

@@ -23,7 +23,9 @@ def distance(w: Tensor, center: Tensor) -> Tensor:
     return (w - center).square_().sum(-1) / 2
 
 
-def schedule(name: str, start: float, growth: float, progress: float, num_updates: int | None = None) -> float:
+def schedule(
+    name: str, start: float, growth: float, progress: float, num_updates: int | None = None
+) -> float:
     """The coupling gamma at a progress in [0, 1].
 
     exponential: start * growth^progress (the reference's scoping: a factor 1 + gamma_1 = growth^(1/epochs) an epoch);

@@ -85,11 +85,21 @@ class EntropySGD(Algorithm):
             ("inner_lr", inner_lr, "> 0", inner_lr > 0),
             ("inner_momentum", inner_momentum, "in [0, 1)", 0 <= inner_momentum < 1),
             ("inner_weight_decay", inner_weight_decay, ">= 0", inner_weight_decay >= 0),
-            ("coupling", coupling, ">= 0 or 'auto'", coupling == "auto" or (not isinstance(coupling, str) and coupling >= 0)),
+            (
+                "coupling",
+                coupling,
+                ">= 0 or 'auto'",
+                coupling == "auto" or (not isinstance(coupling, str) and coupling >= 0),
+            ),
             ("coupling_growth", coupling_growth, "> -1", coupling_growth > -1),
             ("coupling_max", coupling_max, "> 0", coupling_max > 0),
             ("noise", noise, ">= 0", noise >= 0),
-            ("noise_convention", noise_convention, "paper or reference", noise_convention in NOISE_CONVENTIONS),
+            (
+                "noise_convention",
+                noise_convention,
+                "paper or reference",
+                noise_convention in NOISE_CONVENTIONS,
+            ),
             ("averaging", averaging, "in [0, 1)", 0 <= averaging < 1),
         ):
             if not ok:

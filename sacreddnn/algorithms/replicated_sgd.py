@@ -85,10 +85,25 @@ class ReplicatedSGD(Algorithm):
         **options: Any,
     ) -> None:
         for key, value, allowed, ok in (
-            ("coupling", coupling, ">= 0 or 'auto'", coupling == "auto" or (not isinstance(coupling, str) and coupling >= 0)),
+            (
+                "coupling",
+                coupling,
+                ">= 0 or 'auto'",
+                coupling == "auto" or (not isinstance(coupling, str) and coupling >= 0),
+            ),
             ("coupling_growth", coupling_growth, "> 0", coupling_growth > 0),
-            ("coupling_schedule", coupling_schedule, f"one of {', '.join(SCHEDULES)}", coupling_schedule in SCHEDULES),
-            ("coupling_updates", coupling_updates, ">= 1 or None", coupling_updates is None or coupling_updates >= 1),
+            (
+                "coupling_schedule",
+                coupling_schedule,
+                f"one of {', '.join(SCHEDULES)}",
+                coupling_schedule in SCHEDULES,
+            ),
+            (
+                "coupling_updates",
+                coupling_updates,
+                ">= 1 or None",
+                coupling_updates is None or coupling_updates >= 1,
+            ),
             ("coupling_period", coupling_period, ">= 1", coupling_period >= 1),
             ("coupling_form", coupling_form, f"one of {', '.join(FORMS)}", coupling_form in FORMS),
         ):
@@ -107,7 +122,11 @@ class ReplicatedSGD(Algorithm):
         if self.coupling_start is None:
             return 0.0
         return schedule(
-            self.coupling_schedule, self.coupling_start, self.coupling_growth, self.progress, self.coupling_updates
+            self.coupling_schedule,
+            self.coupling_start,
+            self.coupling_growth,
+            self.progress,
+            self.coupling_updates,
         )
 
     @torch.no_grad()
@@ -132,7 +151,9 @@ class ReplicatedSGD(Algorithm):
         """gamma_0 at which loss and coupling term are equal, with the losses at the current (initial) weights."""
         spread = distance(self.weights.values, self.center()).mean().item()
         if len(self.weights) > 1 and spread == 0:
-            raise ValueError("coupling: 'auto' needs replicas that start at different weights; these are all equal")
+            raise ValueError(
+                "coupling: 'auto' needs replicas that start at different weights; these are all equal"
+            )
         return losses.mean().item() / spread if spread else 0.0
 
     def _check_stability(self, strength: float) -> None:

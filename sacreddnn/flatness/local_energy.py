@@ -89,7 +89,9 @@ def local_energy(
 
 def _validate(batches: Batches, sigmas: Sequence[float], num_samples: int) -> None:
     if isinstance(batches, Iterator):
-        raise ValueError("batches: a one-shot iterator cannot be passed over several times; pass a list or a DataLoader")
+        raise ValueError(
+            "batches: a one-shot iterator cannot be passed over several times; pass a list or a DataLoader"
+        )
     if len(sigmas) == 0:
         raise ValueError("sigmas: empty, give at least one noise strength")
     for sigma in sigmas:

@@ -58,7 +58,9 @@ def load(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(f"wrong checksum of {member}")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and tensor errors of many types, all of which mean the same here
-        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__}); delete it or use another") from error
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it or use another"
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this program (format {FORMAT})")
     return state

@@ -38,7 +38,9 @@ class CleanBatches:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: CleanBatches, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def evaluate(
+    network: nn.Module, batches: CleanBatches, dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
     """Mean loss (nats), error and top-5 error (percent) of a network in eval mode; its mode is put back.
 
     Args:
@@ -67,7 +69,7 @@ def evaluate(network: nn.Module, batches: CleanBatches, dtype: torch.dtype = tor
     # summed on the CPU: not every device has float64
     loss_sum, correct1, correct5 = torch.stack(totals).cpu().sum(0, dtype=torch.float64).tolist()
     n = batches.num_examples
-    result = {"loss": loss_sum / n, "error": 100 * (1 - correct1 / n)}
+    result = {"loss": loss_sum / n, "error": 100 * (n - correct1) / n}
     if outputs.shape[1] > 5:
-        result["top5_error"] = 100 * (1 - correct5 / n)
+        result["top5_error"] = 100 * (n - correct5) / n
     return result

@@ -131,7 +131,9 @@ class Training:
                 f"this run has {tuple(values.shape)}"
             )
         if state["num_steps"] != self.num_steps:
-            raise ValueError(f"checkpoint: of a training of {state['num_steps']} steps, this run has {self.num_steps}")
+            raise ValueError(
+                f"checkpoint: of a training of {state['num_steps']} steps, this run has {self.num_steps}"
+            )
         self.algorithm.load_state_dict(state["algorithm"])
         values.copy_(state["weights"])
         for network, buffers in zip(self.networks, state["buffers"], strict=True):
@@ -174,7 +176,13 @@ def fit(
         at_epoch_end = training.epoch > (training.step - 1) * training.num_epochs // training.num_steps
         stopping = stop is not None and bool(stop)
         saving = save_every_steps is not None and training.step % save_every_steps == 0
-        if losses.device.type == "cpu" or at_epoch_end or stopping or saving or training.step % STEPS_BETWEEN_CHECKS == 0:
+        if (
+            losses.device.type == "cpu"
+            or at_epoch_end
+            or stopping
+            or saving
+            or training.step % STEPS_BETWEEN_CHECKS == 0
+        ):
             _refuse_nonfinite(training, losses)
         if at_epoch_end or stopping or saving:
             training.seconds += time.perf_counter() - last_look
@@ -193,11 +201,15 @@ def _progress(training: Training) -> Iterator[Tensor]:
     """The steps still to do, with a bar on the terminal (and nowhere else: not in files, not in captured output)."""
     terminal = sys.__stderr__
     hidden = terminal is None or not terminal.isatty()
-    with tqdm(total=training.num_steps, initial=training.step, unit="step", file=terminal, disable=hidden) as bar:
+    with tqdm(
+        total=training.num_steps, initial=training.step, unit="step", file=terminal, disable=hidden
+    ) as bar:
         while training.step < training.num_steps:
             losses = training.advance()
             if not hidden and training.step % STEPS_BETWEEN_CHECKS == 0:
-                bar.set_postfix_str(f"epoch {training.epoch + 1}/{training.num_epochs}, loss {losses.mean().item():.3f}")
+                bar.set_postfix_str(
+                    f"epoch {training.epoch + 1}/{training.num_epochs}, loss {losses.mean().item():.3f}"
+                )
             bar.update()
             yield losses
 
@@ -207,7 +219,9 @@ def _refuse_nonfinite(training: Training, losses: Tensor) -> None:
         return
     epoch = (training.step - 1) * training.num_epochs // training.num_steps + 1
     bad = [a for a, loss in enumerate(losses.tolist()) if not math.isfinite(loss)]
-    who = "" if len(losses) == 1 else f" of replica {', '.join(map(str, bad))}" if bad else " (some steps ago)"
+    who = (
+        "" if len(losses) == 1 else f" of replica {', '.join(map(str, bad))}" if bad else " (some steps ago)"
+    )
     raise Diverged(
         f"loss{who} is not finite at epoch {epoch}, step {training.step}: most likely training.lr "
         f"({training.lr:g}, now {training.algorithm.lr:.3g}) is too large"

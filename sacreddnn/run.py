@@ -1,0 +1,180 @@
+"""One run: train, look at the center after every epoch, measure its flatness at the end, record everything."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from sacreddnn import flatness
+from sacreddnn.build import Session, build
+from sacreddnn.config import Config, ConfigError, config_hash
+from sacreddnn.training import batchnorm, checkpoint
+from sacreddnn.training.evaluate import CleanBatches, evaluate
+from sacreddnn.training.fit import Training, fit
+from sacreddnn.training.interrupt import StopRequest
+
+Result = dict[str, float | int | str]
+BATCHNORM_EXAMPLES = 10_000  # training images over which batch-norm statistics are re-estimated
+
+
+class Recorder(Protocol):
+    """Where the numbers of a run go."""
+
+    info: dict[str, Any]
+
+    def log(self, name: str, value: float, step: int, gradient_evaluations: int) -> None: ...
+    def artifact(self, path: Path) -> None: ...
+
+
+def execute(config: Config, recorder: Recorder, folder: Path) -> Result:
+    """Train and measure what the config says; go on from the last checkpoint in the folder if there is one.
+
+    Args:
+        config: the whole run.
+        recorder: takes metrics, `info` and artifacts.
+        folder: of the run; checkpoints/ and artifacts/ are in it.
+
+    Returns:
+        The summary of the run as plain numbers.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C, after saving a checkpoint.
+        Diverged: the loss is not finite; the last good checkpoint is kept.
+    """
+    with StopRequest() as stop:
+        state = checkpoint.load_last(folder / "checkpoints")
+        if state is not None and state["config_hash"] != config_hash(config):
+            raise ConfigError(f"resume: the checkpoints in {folder} were written with another config")
+        session = build(config)
+        recorder.info |= describe(session)
+        if state is not None:
+            session.training.load_state_dict(state["training"])
+
+        def save(training: Training) -> None:
+            saved = {"training": training.state_dict(), "config_hash": config_hash(config)}
+            checkpoint.save(folder / "checkpoints", saved, training.step, config.checkpoint.keep)
+
+        fit(
+            session.training,
+            on_epoch=lambda training: record_epoch(session, recorder),
+            save=save,
+            save_every_epochs=config.checkpoint.every_epochs,
+            save_every_steps=config.checkpoint.every_steps,
+            stop=stop,
+        )
+    return measure(session, recorder, folder)
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """What the config leaves to the machine, and which views of the data the numbers are of."""
+    config, training = session.config, session.training
+    device = session.device
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return {
+        "device": str(device),
+        "device_name": name,
+        "num_threads": torch.get_num_threads(),
+        "precision": str(session.dtype).removeprefix("torch."),
+        "num_weights": training.algorithm.weights.num_weights,
+        "num_train": len(session.dataset.train),
+        "num_steps": training.num_steps,
+        "view": {"train/center": "clean", "test/center": "clean", "train/minibatch": "augmented, as trained"},
+        "batch_norm": config.evaluation.batch_norm
+        if batchnorm.has_batch_norm(session.center.network)
+        else "none",
+        "precision_final": "float32",
+    }
+
+
+def center_network(session: Session) -> nn.Module:
+    """The center of the algorithm as a network, with batch-norm statistics by the policy of the config."""
+    network = session.center.update()
+    if session.config.evaluation.batch_norm == "reestimated" and batchnorm.has_batch_norm(network):
+        batchnorm.reestimate(network, session.clean("train", BATCHNORM_EXAMPLES))
+    return network
+
+
+def record_epoch(session: Session, recorder: Recorder) -> None:
+    """Log the minibatch loss, the clean errors of the center, and what the algorithm has to say."""
+    config, training = session.config.evaluation, session.training
+    epoch = training.epoch
+    values = {"train/minibatch/loss": training.epoch_loss(), "training/lr": training.algorithm.lr}
+    values |= {f"training/{name}": value for name, value in training.algorithm.metrics().items()}
+    if epoch % config.every == 0 or training.step == training.num_steps:
+        network = center_network(session)
+        for split in session.splits:
+            batches = session.clean(split, config.num_train if split == "train" else None)
+            values |= _named(f"{split}/center", evaluate(network, batches, session.dtype))
+        if config.replicas and len(training.networks) > 1:
+            errors = [evaluate(n, session.clean("test"), session.dtype)["error"] for n in training.networks]
+            values["test/replicas/error"] = sum(errors) / len(errors)
+    for name, value in values.items():
+        recorder.log(name, value, epoch, training.algorithm.gradient_evaluations)
+    line = f"epoch {epoch}/{training.num_epochs}: loss {values['train/minibatch/loss']:.4f}"
+    if "test/center/error" in values:
+        line += f", test error {values['test/center/error']:.2f} %, train error {values['train/center/error']:.2f} %"
+    tqdm.write(line)  # print, but not into a progress bar
+
+
+def measure(session: Session, recorder: Recorder, folder: Path) -> Result:
+    """Final errors on all data and the local energy, in float32; the center is kept as artifacts/center.pt."""
+    start = time.perf_counter()
+    config, training = session.config, session.training
+    network = center_network(session)
+    result: Result = {}
+    for split in session.splits:
+        result |= _named(f"{split}/center", evaluate(network, session.clean(split)))
+    result["generalization_gap"] = float(result["test/center/error"]) - float(result["train/center/error"])
+    artifacts = folder / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), artifacts / "center.pt")
+    recorder.artifact(artifacts / "center.pt")
+    profile = local_energy_profile(session, network)
+    if profile:
+        recorder.info["local_energy"] = profile
+        headline = profile["sigmas"].index(config.evaluation.flatness.headline)
+        result["local_energy"] = profile["error"][headline]
+        result["local_energy_se"] = profile["error_se"][headline]
+        (artifacts / "local_energy.json").write_text(json.dumps(profile, indent=1))
+        recorder.artifact(artifacts / "local_energy.json")
+    result["gradient_evaluations"] = training.algorithm.gradient_evaluations
+    result["train_seconds"] = round(training.seconds, 3)
+    result["measure_seconds"] = round(time.perf_counter() - start, 3)
+    return result
+
+
+def local_energy_profile(session: Session, network: nn.Module) -> dict[str, Any]:
+    """Rise of error (percentage points) and loss (nats) against sigma, with standard errors; empty if not asked for."""
+    config = session.config.evaluation.flatness
+    if config.num_samples == 0:
+        return {}
+    view = session.clean(config.split, config.num_examples)
+    batches: Any = view
+    if view.num_bytes <= 2**30:
+        batches = list(view)  # normalised once, not once a draw
+    generator = torch.Generator(session.device).manual_seed(config.seed)
+    estimate = flatness.local_energy(
+        network, batches, config.sigmas, num_samples=config.num_samples, generator=generator,
+        measure=flatness.error_and_loss,
+    )  # fmt: skip
+    mean, error = estimate.mean.T.tolist(), estimate.standard_error.T.tolist()
+    return {
+        "sigmas": list(config.sigmas), "num_samples": config.num_samples, "split": config.split, "view": "clean",
+        "num_examples": view.num_examples, "batch_norm": session.config.evaluation.batch_norm,
+        "error": mean[0], "error_se": error[0], "loss": mean[1], "loss_se": error[1],
+    }  # fmt: skip
+
+
+def _named(prefix: str, values: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in values.items()}

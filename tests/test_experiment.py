@@ -1,0 +1,199 @@
+"""The command line, on the digits that scikit-learn brings: what is run, what is refused, what survives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from sacreddnn import experiment
+from sacreddnn.config import check, config_hash
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL = [
+    "digits", "mlp", "training.precision=float32", "training.epochs=3", "training.batch_size=32", "training.num_threads=1",
+    "training.device=cpu", "evaluation.flatness.num_samples=2", "tracking.database=False",
+]  # fmt: skip
+
+
+def run(tmp_path, *words, small=SMALL):
+    return experiment.main(["train.py", "with", *small, f"tracking.root={tmp_path}", *words])
+
+
+def center(folder):
+    return torch.load(folder / "artifacts" / "center.pt", weights_only=True)
+
+
+def equal(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "esgd", "rsgd"])
+def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
+    assert run(tmp_path, algorithm, "seed=3") == 0
+    folder = tmp_path / "1"
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["seed"], config["algorithm"]["name"], config["dataset"]["name"]) == (
+        3,
+        algorithm,
+        "digits",
+    )
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "COMPLETED"
+    assert record["config_hash"] == config_hash(check(config))
+    assert record["info"]["precision"] == "float32"
+    points = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    errors = [p for p in points if p["name"] == "test/center/error"]
+    assert [p["step"] for p in errors] == [1, 2, 3]
+    batches = 3 * (record["info"]["num_train"] // 32)
+    result = json.loads((folder / "result.json").read_text())
+    assert batches - 3 < result["gradient_evaluations"] <= batches  # the same budget for every algorithm
+    assert errors[-1]["gradient_evaluations"] == result["gradient_evaluations"]
+    assert result["test/center/error"] == pytest.approx(errors[-1]["value"])
+    profile = record["info"]["local_energy"]
+    assert profile["error"][0] == 0
+    assert result["local_energy"] == profile["error"][profile["sigmas"].index(0.3)]
+    assert f"run 1: test error {result['test/center/error']:.2f} %" in capsys.readouterr().out
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
+    for words in (["seed=1"], ["seed=1"], ["seed=2"]):
+        assert run(tmp_path, "rsgd", "training.epochs=3", *words) == 0
+    one, two, three = (center(tmp_path / str(i)) for i in (1, 2, 3))
+    assert equal(one, two)
+    assert not equal(one, three)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["training.lr=fast"], "training.lr: 'fast' is not allowed, it should be a valid number"),
+        (["training.lrr=0.1"], "training.lrr: unknown key, did you mean lr?"),
+        (["trainin.lr=0.1"], "trainin: unknown key, did you mean training?"),
+        (["training.batch_size=5000"], "training.batch_size: 5000 is larger than the training set"),
+        (["model.name=lenett"], "model.name: "),
+        (["model.stem=cifar"], "model.stem: mlp takes no such option"),
+        (["dataset.name=digit"], "dataset.name: unknown data set 'digit'"),
+        (["dataset.augmentation=[flop]"], "flop"),
+        (["algorithm.optimizer=sdg"], "optimizer: 'sdg' is unknown, did you mean sgd?"),
+        (["training.device=cuda:99"], "training.device: 'cuda:99' is not on this machine"),
+        (["rsgd", "algorithm.inner_steps=3"], "algorithm.inner_steps: unknown key"),
+        (["rsgd", "esgd"], "algorithm."),
+        (["digitz"], "with digitz: no such config, did you mean digits?"),
+        (["configs/experiments/demos.yaml"], "did you mean configs/experiments/demo.yaml?"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line_and_status_2(tmp_path, words, line, capsys):
+    assert run(tmp_path, *words) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert len(error.strip().splitlines()) == 1
+    if not any("batch_size" in word for word in words):  # that one needs the size of the data
+        assert not list(tmp_path.iterdir())
+
+
+def test_sacreds_own_commands_and_yaml_files_work(tmp_path, capsys):
+    assert experiment.main(["train.py", "print_config", "with", "lenet", "rsgd", "training.lr=0.25"]) == 0
+    printed = capsys.readouterr().out
+    assert "lr = 0.25" in printed
+    assert "replicas = 3" in printed
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {lr: 2e-2}\nseed: 5\n")
+    assert run(tmp_path / "runs", str(file)) == 0
+    config = yaml.safe_load((tmp_path / "runs/1/config.yaml").read_text())
+    assert (config["training"]["lr"], config["seed"]) == (0.02, 5)
+
+
+def test_pickled_and_unsafe_configs_are_not_loaded(tmp_path, capsys):
+    (tmp_path / "evil.pickle").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    (tmp_path / "evil.yaml").write_text("x: !!python/object/apply:os.mkdir [ran]")
+    for name in ("evil.pickle", "evil.yaml"):
+        assert run(tmp_path / "runs", str(tmp_path / name)) != 0
+    assert not list(Path.cwd().glob("ran"))
+
+
+def test_divergence_is_a_failed_run_with_its_cause(tmp_path, capsys):
+    assert run(tmp_path, "training.lr=1.0e+30") == 1
+    assert "is not finite at epoch 1" in capsys.readouterr().err
+    record = json.loads((tmp_path / "1/run.json").read_text())
+    assert record["status"] == "FAILED"
+    assert "Diverged" in "".join(record["fail_trace"])
+
+
+def start(tmp_path, *words):
+    command = [sys.executable, "scripts/train.py", "with", *SMALL, f"tracking.root={tmp_path}", *words]
+    return subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "esgd", "rsgd"])
+def test_a_killed_run_resumes_bit_for_bit_under_its_own_id(tmp_path, algorithm):
+    words = [algorithm, "training.epochs=12", "checkpoint.every_steps=50", "evaluation.every=12"]
+    assert run(tmp_path / "whole", *words) == 0
+    process = start(tmp_path / "killed", *words)
+    checkpoints = tmp_path / "killed/1/checkpoints"
+    wait_for(lambda: len(list(checkpoints.glob("step-*.pt"))) == 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    steps = [int(p.stem.removeprefix("step-")) for p in checkpoints.glob("step-*.pt")]
+    total = json.loads((tmp_path / "whole/1/run.json").read_text())["info"]["num_steps"]
+    assert max(steps) < total  # it was stopped on the way
+    assert experiment.main(["train.py", "with", "resume=1", f"tracking.root={tmp_path / 'killed'}"]) == 0
+    assert equal(center(tmp_path / "whole/1"), center(tmp_path / "killed/1"))
+    assert not (tmp_path / "killed/2").exists()
+    record = json.loads((tmp_path / "killed/1/run.json").read_text())
+    assert record["status"] == "COMPLETED"
+    assert len(record["attempts"]) == 2
+    whole, killed = (
+        json.loads((tmp_path / name / "1/result.json").read_text()) for name in ("whole", "killed")
+    )
+    assert {k: v for k, v in whole.items() if "seconds" not in k} == {
+        k: v for k, v in killed.items() if "seconds" not in k
+    }
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_marks_interrupted(tmp_path, signum, status):
+    process = start(tmp_path, "training.epochs=2000", "checkpoint.every_epochs=1000")
+    wait_for(
+        lambda: (tmp_path / "1/metrics.jsonl").exists() and (tmp_path / "1/metrics.jsonl").stat().st_size > 0,
+        process,
+    )
+    process.send_signal(signum)
+    assert process.wait(60) == status
+    with process.stderr:
+        assert "with resume=1" in process.stderr.read()
+    assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "INTERRUPTED"
+    assert len(list((tmp_path / "1/checkpoints").glob("step-*.pt"))) == 1
+
+
+def test_resume_refuses_another_algorithm_unknown_runs_and_complete_runs(tmp_path, capsys):
+    assert run(tmp_path) == 0
+    resume = ["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]
+    assert experiment.main(resume) == 0
+    assert "run 1 is complete" in capsys.readouterr().out
+    record = json.loads((tmp_path / "1/run.json").read_text())
+    (tmp_path / "1/run.json").write_text(json.dumps(record | {"status": "INTERRUPTED"}))
+    assert experiment.main([*resume, "rsgd"]) == 2
+    assert (
+        "algorithm.name: 'rsgd' differs from 'sgd', with which run 1 was started" in capsys.readouterr().err
+    )
+    assert experiment.main([*resume, "training.lr=0.3"]) == 2
+    assert "training.lr: 0.3 differs from 0.05" in capsys.readouterr().err
+    assert experiment.main(["train.py", "with", "resume=9", f"tracking.root={tmp_path}"]) != 0
+    assert "9" in capsys.readouterr().err
