@@ -1,0 +1,306 @@
+"""A run folder mirrored into MongoDB, in the documents of Sacred that Omniboard reads.
+
+The database is a function of the spool: every id is computed from the run's uuid, every write replaces or is
+guarded by what must be there before. So a write may be repeated, interrupted or raced at any point, and the
+same code serves the live run, its end, and the replay of everything after the database was lost.
+
+    runs      _id, uuid, config, result, status, info.metrics, artifacts, .. ; `spool.digest` is written last
+              and says which state of the folder the database has in full
+    metrics   one document a run and name: steps, values, timestamps, gradient_evaluations
+    fs        artifacts (GridFS)
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gridfs
+from bson import ObjectId
+from pymongo import DESCENDING, ReplaceOne, UpdateOne
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect, DuplicateKeyError
+
+from sacreddnn.tracking import folder as files
+from sacreddnn.tracking.database import address, prepare
+from sacreddnn.tracking.document import document, fit
+from sacreddnn.tracking.folder import Metrics, Series
+from sacreddnn.tracking.plain import write_atomic
+from sacreddnn.tracking.spool import close_stale
+
+MAX_POINTS = 100_000  # of one metric in the database, 6.4 MB; a longer one is thinned there, whole on disk
+MIRRORED = "database.json"
+
+
+@dataclass
+class Pushed:
+    """What one push wrote: `points` of metrics and `artifacts`; `changed` is False when all was there."""
+
+    points: int = 0
+    artifacts: int = 0
+    changed: bool = False
+
+
+class Mirror:
+    """Keeps one run folder and one database in step.
+
+    Args:
+        folder: the run folder, which a spool may be writing at the same time.
+        database: prepared, see `database.prepare`.
+
+    Attributes:
+        points: of the run's metrics that the database is known to hold.
+        run_id: the number of the run in the database, 0 before the first push.
+    """
+
+    def __init__(self, folder: Path, database: Database[dict[str, Any]]):
+        self.points = 0
+        self.run_id = 0
+        self._folder = folder
+        self._database = database
+        self._metrics = Metrics(folder)
+        self._unsent: set[str] = set()
+        self._rewritten: set[str] = set()
+        self._sent: dict[str, tuple[int, int]] = {}  # name: stride and number of points in the database
+        self._stored: set[ObjectId] = set()
+        self._uuid = ""
+
+    def push(self, *, force: bool = False) -> Pushed:
+        """Write what changed since the last push; everything, at the first one.
+
+        Args:
+            force: write also when the database says that it has this state.
+
+        Raises:
+            pymongo.errors.PyMongoError: the database is away; push again later.
+            ValueError: a file of the folder cannot be read.
+        """
+        texts = _small_files(self._folder)
+        changed, rewritten = self._metrics.refresh()
+        self._unsent |= changed
+        self._rewritten |= rewritten
+        digest = _digest(texts, self._metrics)
+        entry = document(self._folder, self._metrics.num_lines)
+        first = not self.run_id
+        if first:
+            self._uuid = entry["uuid"]
+            if self._claim(entry) == digest and not force:
+                self.points = sum(len(series.steps) for series in self._metrics.series.values())
+                self._remember(digest)
+                return Pushed()
+        pushed = Pushed(points=self._push_metrics(), changed=True)
+        entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
+        entry["info"]["metrics"] = [
+            {"id": str(object_id(self._uuid, name)), "name": name} for name in self._metrics.series
+        ]
+        entry["spool"]["digest"] = digest
+        # $set, because Omniboard keeps notes and tags in the same document
+        self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
+        self._remember(digest)
+        return pushed
+
+    def _claim(self, entry: dict[str, Any]) -> str | None:
+        """Settle the run's number in this database; the digest of the state it has, None for a new run."""
+        runs = self._database.runs
+        number = _read_mirrored(self._folder).get(address(self._database), {}).get("run_id", entry["run_id"])
+        while True:
+            if found := runs.find_one({"uuid": self._uuid}, {"spool": 1}):
+                self.run_id = found["_id"]
+                return found.get("spool", {}).get("digest")
+            try:
+                runs.insert_one({"_id": number} | fit(entry))
+            except DuplicateKeyError:  # another machine has a run of this number
+                last = runs.find_one({"_id": {"$gte": 0}}, {"_id": 1}, sort=[("_id", DESCENDING)])
+                number = int(last["_id"]) + 1 if last else 1
+
+    def _push_metrics(self) -> int:
+        appends: dict[str, UpdateOne] = {}
+        replaces: dict[str, ReplaceOne[dict[str, Any]]] = {}
+        sent, points = {}, 0
+        for name in sorted(self._unsent):
+            series = self._metrics.series[name]
+            stride = _stride(len(series.steps))
+            before = self._sent.get(name, (0, 0))
+            total = len(range(0, len(series.steps), stride))
+            sent[name] = (stride, total)
+            if before[0] == stride and name not in self._rewritten:
+                if total > before[1]:
+                    appends[name] = self._append(name, series, stride, before[1])
+                    points += total - before[1]
+            else:
+                replaces[name] = self._replace(name, series, stride)
+                points += total
+        if appends:
+            result = self._database.metrics.bulk_write(list(appends.values()), ordered=False)
+            if result.matched_count < len(appends):  # another writer, or a lost answer, was here: say it all
+                for name in appends:
+                    replaces[name] = self._replace(name, self._metrics.series[name], sent[name][0])
+        if replaces:
+            self._database.metrics.bulk_write(list(replaces.values()), ordered=False)
+        self._sent |= sent
+        self._unsent.clear()
+        self._rewritten.clear()
+        self.points = sum(len(series.steps) for series in self._metrics.series.values())
+        return points
+
+    def _append(self, name: str, series: Series, stride: int, start: int) -> UpdateOne:
+        # the size guards against appending twice, when the answer to the first attempt was lost
+        guard = {"_id": object_id(self._uuid, name), "run_id": self.run_id, "steps": {"$size": start}}
+        columns = _columns(series, start * stride, stride)
+        return UpdateOne(guard, {"$push": {key: {"$each": values} for key, values in columns.items()}})
+
+    def _replace(self, name: str, series: Series, stride: int) -> ReplaceOne[dict[str, Any]]:
+        one = {"_id": object_id(self._uuid, name)}
+        body = {"run_id": self.run_id, "name": name, **_columns(series, 0, stride), "stride": stride}
+        return ReplaceOne(one, one | body, upsert=True)
+
+    def _push_artifacts(self, artifacts: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+        """The artifacts with their file ids, and how many were written now.
+
+        One whose file is gone is left out: Omniboard dies when asked for a file id that does not exist.
+        """
+        store = gridfs.GridFS(self._database)
+        entries, written = [], 0
+        for artifact in artifacts:
+            path, name = self._folder / artifact["path"], artifact["name"]
+            file_id = object_id(self._uuid, name, artifact["sha256"])
+            filename = f"artifact://runs/{self.run_id}/{name}"
+            if file_id not in self._stored and not store.exists(file_id):
+                if not path.is_file():
+                    continue
+                store.delete(file_id)  # chunks of an upload that broke off
+                with path.open("rb") as file:
+                    store.put(file, _id=file_id, filename=filename, content_type=artifact["content_type"])
+                written += 1
+                earlier = {"filename": filename, "_id": {"$ne": file_id}}
+                for old in self._database.fs.files.find(earlier, {"_id": 1}):
+                    store.delete(old["_id"])
+            self._stored.add(file_id)
+            entries.append({"name": name, "file_id": file_id})
+        return entries, written
+
+    def _remember(self, digest: str) -> None:
+        """Note in the folder what this database holds, so that `pending` needs no database."""
+        mirrored = _read_mirrored(self._folder)
+        mirrored[address(self._database)] = {"run_id": self.run_id, "digest": digest}
+        with contextlib.suppress(OSError):  # an archive on a read-only disk
+            write_atomic(self._folder / MIRRORED, json.dumps(mirrored, indent=1) + "\n")
+
+
+@dataclass
+class Replayed:
+    """Counts of a replay; `running` were left to their processes, `failed` has a line for each bad folder."""
+
+    runs: int = 0
+    unchanged: int = 0
+    running: int = 0
+    points: int = 0
+    artifacts: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = f"{self.runs} runs replayed ({self.points} metric points, {self.artifacts} artifacts)"
+        text += f", {self.unchanged} were there, {self.running} still running"
+        return text + "".join(f"\nnot replayed: {line}" for line in self.failed)
+
+
+def mirror(folder: str | Path, database: Database[dict[str, Any]], *, force: bool = False) -> Pushed:
+    """Write one run folder into a prepared database; what was written."""
+    return Mirror(Path(folder), database).push(force=force)
+
+
+def replay(
+    root: str | Path,
+    database: Database[dict[str, Any]],
+    *,
+    runs: Iterable[Path] | None = None,
+    force: bool = False,
+) -> Replayed:
+    """Bring the database in step with all run folders; what was done.
+
+    Runs that died while RUNNING become INTERRUPTED first. Doing it twice changes nothing.
+
+    Args:
+        root: the folder that holds all runs.
+        database: of `database.connect`.
+        runs: only these folders.
+        force: rewrite also what the database says it has, as after parts of it were lost.
+
+    Raises:
+        pymongo.errors.AutoReconnect: the database went away; replay again later.
+    """
+    prepare(database)
+    close_stale(root)
+    done = Replayed()
+    for folder in files.folders(root) if runs is None else runs:
+        if files.is_running(folder):
+            done.running += 1
+            continue
+        try:
+            pushed = mirror(folder, database, force=force)
+        except AutoReconnect:
+            raise
+        except Exception as error:  # one broken folder must not keep the others out
+            done.failed.append(f"{folder}: {' '.join(str(error).split())[:300]}")
+            continue
+        done.runs += pushed.changed
+        done.unchanged += not pushed.changed
+        done.points += pushed.points
+        done.artifacts += pushed.artifacts
+    return done
+
+
+def pending(root: str | Path) -> list[Path]:
+    """The run folders, not running, whose present state no database is known to hold; asks no database."""
+    waiting = []
+    for folder in files.folders(root):
+        metrics = Metrics(folder)
+        metrics.refresh()
+        digest = _digest(_small_files(folder), metrics)
+        held = {entry["digest"] for entry in _read_mirrored(folder).values()}
+        if digest not in held and not files.is_running(folder):
+            waiting.append(folder)
+    return waiting
+
+
+def object_id(*parts: str) -> ObjectId:
+    """The id that these parts always have, in every database."""
+    return ObjectId(hashlib.sha256("\0".join(parts).encode()).digest()[:12])
+
+
+def _stride(num_points: int) -> int:
+    """Every how many-th point is kept: a power of two, so that a growing metric is rewritten rarely."""
+    stride = 1
+    while num_points > MAX_POINTS * stride:
+        stride *= 2
+    return stride
+
+
+def _columns(series: Series, start: int, stride: int) -> dict[str, list[Any]]:
+    part = slice(start, None, stride)
+    return {
+        "steps": series.steps[part],
+        "values": series.values[part],
+        "timestamps": series.times[part],
+        "gradient_evaluations": series.gradient_evaluations[part],
+    }
+
+
+def _small_files(folder: Path) -> list[bytes]:
+    paths = (folder / name for name in (files.RUN, files.CONFIG, files.RESULT, files.OUTPUT))
+    return [path.read_bytes() if path.is_file() else b"" for path in paths]
+
+
+def _digest(texts: list[bytes], metrics: Metrics) -> str:
+    parts = [hashlib.sha256(text).hexdigest() for text in texts] + [metrics.digest]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _read_mirrored(folder: Path) -> dict[str, Any]:
+    try:
+        return files.read_json(folder / MIRRORED)
+    except ValueError:
+        return {}  # only a note: the database itself knows

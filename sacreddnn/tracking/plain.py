@@ -1,0 +1,167 @@
+"""What is written down, and how: plain values, no passwords, bounded text, whole files.
+
+Everything a run records passes through here once, so that the spool is valid JSON and YAML, the database can
+encode it, and a password in a URL, a config, a command line or a printed line never reaches the disk.
+"""
+
+import hashlib
+import json
+import math
+import operator
+import os
+import re
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+MAX_TEXT = 1_000_000  # characters of captured output that are kept
+
+# begun by a literal and bounded, so that a megabyte of output costs milliseconds
+_IN_URL = re.compile(r"(mongodb(?:\+srv)?://[^\s:/@]{1,99}):\S{0,199}@|(://[^\s:/@]{1,99}):[^\s/]{0,199}@")
+_SECRET = r"(?:password|passwd|secret|token|api_?key)"
+_IN_OPTION = re.compile(_SECRET.join((r"(", r"['\"]?\s*[=:]\s*)[^\s,;&]+")), re.IGNORECASE)
+_IN_KEY = re.compile(_SECRET + "$", re.IGNORECASE)
+
+
+def now() -> str:
+    """This moment as ISO 8601 in UTC, in whole milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file so that a reader, or a crash, finds the old content or the new one, nothing between."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with aside.open("w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def mongo_password() -> str | None:
+    """The MongoDB password of the environment, None when there is none.
+
+    Read from SACREDDNN_MONGO_PASSWORD, or from the file that SACREDDNN_MONGO_PASSWORD_FILE names.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    if password := os.environ.get("SACREDDNN_MONGO_PASSWORD"):
+        return password
+    if not (path := os.environ.get("SACREDDNN_MONGO_PASSWORD_FILE")):
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except OSError as error:
+        raise ValueError(
+            f"SACREDDNN_MONGO_PASSWORD_FILE={path}: cannot be read ({error.strerror}); name a readable file"
+        ) from None
+
+
+def redact(text: str, *, options: bool = True) -> str:
+    """The text with every password masked as ``***``.
+
+    Masked are ``scheme://user:PASSWORD@``, the MongoDB password of the environment and, with `options`,
+    ``password=..`` and its relatives.
+    """
+    text = _IN_URL.sub(lambda found: f"{found[1] or found[2]}:***@", text)
+    text = _IN_OPTION.sub(r"\1***", text) if options else text
+    try:
+        password = mongo_password()
+    except ValueError:
+        password = None
+    # a very short password would mask half of the words
+    return text.replace(password, "***") if password and len(password) >= 4 else text
+
+
+def capped(text: str, limit: int = MAX_TEXT) -> str:
+    """The text itself, or its first fifth and its end around a line that says how much was cut."""
+    if len(text) <= limit:
+        return text
+    head = limit // 5
+    tail = limit - head
+    return f"{text[:head]}\n[... {len(text) - limit} characters cut ...]\n{text[-tail:]}"
+
+
+def plain(value: Any) -> Any:
+    """The value as nested dicts, lists, strings, numbers and None, passwords masked.
+
+    numpy and torch scalars become Python numbers; arrays, tuples and sets lists; dictionary keys
+    strings; anything else its ``str``.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        # a lone surrogate, from a file name or captured output, can be written neither as UTF-8 nor as BSON
+        return redact(value.encode("utf-8", "replace").decode("utf-8"))
+    if isinstance(value, Mapping):
+        return {
+            plain(str(key)): "***" if isinstance(item, str) and _IN_KEY.search(str(key)) else plain(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=str)
+    if callable(tolist := getattr(value, "tolist", None)):  # numpy and torch, of any shape
+        return plain(tolist())
+    return plain(str(value))
+
+
+def finite(value: Any) -> Any:
+    """The plain value with NaN and infinities as None, which is all that JSON has for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
+
+
+def flat(value: Mapping[str, Any], separator: str = "/", prefix: str = "") -> dict[str, Any]:
+    """The nested mapping as one level: ``{"test": {"error": 9}}`` becomes ``{"test/error": 9}``."""
+    result: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{separator}{key}" if prefix else str(key)
+        result.update(flat(item, separator, name) if isinstance(item, Mapping) else {name: item})
+    return result
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that two equal configs share, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def integer(name: str, what: str, value: Any) -> int:
+    """The value as a Python int; ValueError naming the metric when it is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"metric {name!r}: {what} {value!r} is {type(value).__name__}, must be int") from None
+
+
+def scalar(name: str, value: Any) -> float:
+    """The value of a metric as a Python float.
+
+    Args:
+        name: of the metric, for the error.
+        value: a number, or a numpy or torch scalar or array of one element.
+
+    Raises:
+        ValueError: the value is not one real number.
+    """
+    try:
+        if not isinstance(value, (bool, int, float)):
+            value = getattr(value, "detach", lambda: value)().item()
+        return float(value)
+    except (AttributeError, TypeError, ValueError, RuntimeError, OverflowError):
+        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else f" {str(value)[:40]!r}"
+        raise ValueError(
+            f"metric {name!r}: {type(value).__name__}{shape} is not one real number; "
+            "log a scalar, and an array as an artifact"
+        ) from None

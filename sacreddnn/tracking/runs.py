@@ -1,0 +1,164 @@
+"""Recorded runs, read back: from a database in two queries, or from the run folders; the same records.
+
+>>> records = load(connect(), query={"config.algorithm.name": "replicated_sgd"})  # doctest: +SKIP
+>>> frame(records)[["test/center/error", "config.training.lr"]]                   # doctest: +SKIP
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pymongo.database import Database
+
+from sacreddnn.tracking import folder as files
+from sacreddnn.tracking.document import decoded, utc
+from sacreddnn.tracking.folder import Series
+from sacreddnn.tracking.plain import flat
+
+_WANTED = ("uuid", "status", "start_time", "stop_time", "config", "config_hash", "result", "info")
+
+
+@dataclass
+class Record:
+    """One recorded run.
+
+    Attributes:
+        run_id: its number.
+        uuid: the same in every database and on disk.
+        status: RUNNING, COMPLETED, INTERRUPTED or FAILED.
+        start_time: naive UTC.
+        stop_time: naive UTC, None while it runs.
+        config: nested.
+        config_hash: equal for equal configs.
+        result: the summary, one level: names to numbers and strings.
+        info: anything else.
+        series: the metrics by name.
+    """
+
+    run_id: int
+    uuid: str
+    status: str
+    start_time: datetime | None
+    stop_time: datetime | None
+    config: dict[str, Any]
+    config_hash: str
+    result: dict[str, Any]
+    info: dict[str, Any]
+    series: dict[str, Series] = field(default_factory=dict, repr=False)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """All points: name, step, value, gradient_evaluations, time; ordered by name, then as logged."""
+        return metrics([self]).drop(columns="run_id")
+
+
+def load(
+    database: Database[dict[str, Any]],
+    ids: Iterable[int] | None = None,
+    query: Mapping[str, Any] | None = None,
+) -> list[Record]:
+    """The runs in a database in the order of their numbers; two queries for any number of runs.
+
+    Args:
+        database: of `database.connect`.
+        ids: only these numbers.
+        query: only runs that match this MongoDB query, as ``{"config.dataset.name": "mnist"}``.
+
+    Raises:
+        pymongo.errors.PyMongoError: the database is away.
+    """
+    wanted: dict[str, Any] = {**(query or {}), "uuid": {"$exists": True}}
+    if ids is not None:
+        wanted["_id"] = {"$in": list(ids)}
+    records = {}
+    for entry in database.runs.find(wanted, dict.fromkeys(_WANTED, 1), sort=[("_id", 1)], batch_size=100_000):
+        info = entry["info"]
+        info.pop("metrics", None)  # where Omniboard finds the metrics; not the run's own
+        records[entry["_id"]] = Record(
+            run_id=entry["_id"],
+            uuid=entry["uuid"],
+            status=entry["status"],
+            start_time=entry["start_time"],
+            stop_time=entry["stop_time"],
+            config=decoded(entry["config"]),
+            config_hash=entry["config_hash"],
+            result=decoded(entry["result"] or {}),
+            info=decoded(info),
+        )
+    everything = ids is None and query is None
+    these = {} if everything else {"run_id": {"$in": list(records)}}
+    for entry in database.metrics.find(these, {"_id": 0}, batch_size=100_000):
+        if entry["run_id"] in records:
+            records[entry["run_id"]].series[entry["name"]] = Series(
+                entry["steps"], entry["values"], entry.get("gradient_evaluations", []), entry["timestamps"]
+            )
+    return list(records.values())
+
+
+def load_spool(root: str | Path, ids: Iterable[int] | None = None) -> list[Record]:
+    """The runs in the folders under `root` in the order of their ids.
+
+    Args:
+        root: the folder that holds all runs.
+        ids: only these.
+
+    Raises:
+        FileNotFoundError: one of `ids` is not there.
+        ValueError: a file of a run cannot be read.
+    """
+    chosen = files.folders(root) if ids is None else [files.find(one, root) for one in sorted(set(ids))]
+    return [_from_folder(folder) for folder in chosen]
+
+
+def _from_folder(folder: Path) -> Record:
+    run = files.read_run(folder)
+    return Record(
+        run_id=run["run_id"],
+        uuid=run["uuid"],
+        status=run["status"],
+        start_time=utc(run["start_time"]),
+        stop_time=utc(run.get("stop_time")),
+        config=files.read_config(folder),
+        config_hash=run["config_hash"],
+        result=files.read_result(folder),
+        info=run.get("info") or {},
+        series=files.read_metrics(folder),
+    )
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a run, indexed by run id: status, times, every config key as ``config.a.b``, every result."""
+    rows = [
+        {"run_id": one.run_id, "status": one.status, "start_time": one.start_time, "stop_time": one.stop_time}
+        | {f"config.{key}": value for key, value in flat(one.config, ".").items()}
+        | one.result
+        for one in records
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["run_id"]).set_index("run_id")
+
+
+def metrics(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a point: run_id, name, step, value, gradient_evaluations, time; by run, then name."""
+    parts = [(one.run_id, name, one.series[name]) for one in records for name in sorted(one.series)]
+    lengths = [len(series.steps) for _, _, series in parts]
+
+    def repeated(values: list[Any]) -> pd.Series:
+        return pd.Series(values).repeat(lengths).reset_index(drop=True)
+
+    def joined(column: str) -> list[Any]:
+        return list(chain.from_iterable(getattr(series, column) for _, _, series in parts))
+
+    return pd.DataFrame(
+        {
+            "run_id": repeated([run_id for run_id, _, _ in parts]).astype("int64"),
+            "name": repeated([name for _, name, _ in parts]).astype("str"),
+            "step": pd.Series(joined("steps"), dtype="int64"),
+            "value": pd.Series(joined("values"), dtype="float64"),
+            "gradient_evaluations": pd.Series(joined("gradient_evaluations"), dtype="Int64"),
+            "time": pd.Series(joined("times"), dtype="datetime64[ms]"),
+        }
+    )

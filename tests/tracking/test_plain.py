@@ -1,0 +1,118 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sacreddnn.tracking.document import decoded, encodable
+from sacreddnn.tracking.plain import capped, config_hash, finite, flat, plain, redact, scalar
+
+
+def test_plain_turns_numbers_of_other_libraries_into_python():
+    value = {"a": np.float32(0.5), "b": torch.tensor([1, 2]), "c": (np.int64(3), {4}), 5: np.array([[True]])}
+    assert plain(value) == {"a": 0.5, "b": [1, 2], "c": [3, [4]], "5": [[True]]}
+    assert json.loads(json.dumps(plain(value))) == plain(value)
+
+
+def test_plain_makes_any_text_encodable():
+    assert plain("a\udc80b").encode("utf-8") == b"a?b"
+    assert plain(object()).startswith("<object")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mongodb://me:hunter22@lab/runs",
+        "mongodb+srv://me:hunt%40er22@lab/runs?tls=true",
+        "tracking.password=hunter22",
+        "API_KEY: hunter22",
+        "{'token': 'hunter22'}",
+    ],
+)
+def test_redact(text):
+    assert "hunt" not in redact(text)
+    assert "***" in redact(text)
+
+
+def test_redact_leaves_the_rest():
+    text = "python train.py with lenet lr=0.1 mongodb://me@lab/runs http://host:80/a@b"
+    assert redact(text) == text
+
+
+def test_password_of_the_environment_is_masked(monkeypatch, tmp_path):
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "swordfish")
+    assert redact("login swordfish failed") == "login *** failed"
+    monkeypatch.delenv("SACREDDNN_MONGO_PASSWORD")
+    (tmp_path / "password").write_text("marlin\n")
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD_FILE", str(tmp_path / "password"))
+    assert plain({"a": ["marlin!"]}) == {"a": ["***!"]}
+
+
+def test_a_key_named_password_is_masked():
+    assert plain({"password": "x", "num_tokens": 3, "tokens": "y"}) == {
+        "password": "***",
+        "num_tokens": 3,
+        "tokens": "y",
+    }
+
+
+def test_capped_says_how_much_was_cut():
+    text = "a" * 50 + "b" * 100 + "c" * 50
+    short = capped(text, 100)
+    assert short.startswith("a" * 20 + "\n")
+    assert short.endswith("\n" + "b" * 30 + "c" * 50)
+    assert "[... 100 characters cut ...]" in short
+    assert capped(text, 200) == text
+
+
+def test_finite_and_flat():
+    assert finite({"a": math.nan, "b": [math.inf, 1.0]}) == {"a": None, "b": [None, 1.0]}
+    assert flat({"test": {"center": {"error": 9}}, "n": 1}) == {"test/center/error": 9, "n": 1}
+
+
+def test_config_hash_ignores_order():
+    assert config_hash({"a": 1, "b": {"c": 2, "d": 3}}) == config_hash({"b": {"d": 3, "c": 2}, "a": 1})
+    assert config_hash({"a": 1}) != config_hash({"a": 2})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, True, 1.0, np.float32(1), np.array([1]), torch.ones(1, 1), torch.ones((), requires_grad=True)],
+)
+def test_scalar(value):
+    assert type(scalar("a", value)) is float
+    assert scalar("a", value) == 1.0
+
+
+@pytest.mark.parametrize("value", ["1", None, np.ones(2), torch.ones(2), 1j, [1.0], 10**400])
+def test_scalar_refuses(value):
+    with pytest.raises(ValueError, match=r"metric 'a/b': .* is not one real number"):
+        scalar("a/b", value)
+
+
+keys = st.text(st.characters(codec="utf-8", exclude_characters="\0．＄"), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(keys, values, max_size=4))
+def test_keys_survive_the_database(value):
+    encoded = encodable(value)
+    assert decoded(encoded) == value
+
+    def check(item):
+        if isinstance(item, dict):
+            assert not any("." in key or key.startswith("$") for key in item)
+            [check(one) for one in item.values()]
+
+    check(encoded)
+
+
+def test_huge_integers_become_floats():
+    assert encodable({"seed": 2**70}) == {"seed": float(2**70)}

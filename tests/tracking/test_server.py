@@ -1,0 +1,142 @@
+import json
+import multiprocessing
+import os
+import socket
+
+import pytest
+from pymongo import MongoClient
+
+from sacreddnn.tracking import database, server
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pytest.importorskip("secantus", reason="needs the extra 'embedded'")
+    yield tmp_path / "database"
+    if pid := server.status(tmp_path / "database")["pid"]:
+        os.kill(pid, 9)
+
+
+def test_eight_starters_give_one_server(folder):
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        uris = pool.map(server.start, [folder] * 8)
+    assert len(set(uris)) == 1
+    assert uris[0].startswith("mongodb://127.0.0.1:")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    about = server.status(folder)
+    assert about["running"]
+    assert about["bytes"] > 0
+    assert server.stop(folder)
+    assert not server.stop(folder)
+    assert server.status(folder)["running"] is False
+
+
+def test_after_a_crash_the_port_and_the_data_are_the_same(folder):
+    one = database.connect(folder=folder)
+    one.things.insert_many([{"_id": number} for number in range(100)])
+    pid = server.status(folder)["pid"]
+    os.kill(pid, 9)
+    again = database.connect(folder=folder)
+    assert server.status(folder)["pid"] != pid
+    assert again.client.address == one.client.address
+    assert again.things.count_documents({}) == 100
+    assert one.things.count_documents({}) == 100  # a client from before finds it too
+    one.client.close()
+    again.client.close()
+
+
+def test_a_port_that_was_taken_meanwhile(folder):
+    server.start(folder)
+    port = server.status(folder)["port"]
+    server.stop(folder)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        uri = server.start(folder)
+    assert f":{port}/" not in uri
+    assert server.status(folder)["running"]
+
+
+def test_a_config_in_the_current_folder_is_not_read(folder, tmp_path, monkeypatch):
+    (tmp_path / "secantusd.toml").write_text("this is not toml")
+    monkeypatch.chdir(tmp_path)
+    server.start(folder)
+
+
+def test_without_secantusdb_the_message_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(server.ServerError, match=r"pip install 'sacreddnn\[embedded\]'.*kept on disk"):
+        server.start(tmp_path / "database")
+
+
+def test_a_server_that_does_not_start_says_why(folder):
+    folder.mkdir()
+    (folder / "wt").write_text("a file where the storage should be")
+    with pytest.raises(server.ServerError, match="did not start: "):
+        server.start(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "full"),
+    [
+        ("lab", "mongodb://localhost:27017/lab"),
+        ("lab.example:27018", "mongodb://lab.example:27018/"),
+        ("lab.example:27018:runs", "mongodb://lab.example:27018/runs"),
+        ("mongodb+srv://lab.example/runs", "mongodb+srv://lab.example/runs"),
+    ],
+)
+def test_forms_of_url(url, full):
+    assert database.full_url(url) == full
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["lab:runs:27018", "mongodb://me:p/ss@lab", "http://lab", "mongodb://lab:port/runs"],
+)
+def test_bad_urls(url):
+    with pytest.raises(ValueError, match=r"tracking\.mongo_url") as caught:
+        database.connect(url)
+    assert "p/ss" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_away_is_one_line(monkeypatch):
+    monkeypatch.setitem(database.TIMEOUTS, "serverSelectionTimeoutMS", 100)
+    with pytest.raises(database.DatabaseAwayError, match="does not answer") as caught:
+        database.connect("mongodb://me:hunter22@127.0.0.1:1/runs")
+    assert "hunter22" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_default_name_and_indexes(connect):
+    one = connect()
+    database.prepare(one)
+    database.prepare(one)
+    indexes = one.metrics.index_information()
+    assert any(index["key"] == [("run_id", 1), ("name", 1)] and index["unique"] for index in indexes.values())
+    keys = {index["key"][0][0] for index in one.runs.index_information().values()}
+    assert {"uuid", "config_hash", "status", "start_time"} <= keys
+    assert database.address(one).endswith("/" + one.name)
+    one.client.close()
+
+
+def test_password_from_the_environment(tmp_path, monkeypatch, embedded):
+    seen = {}
+
+    def client(url, **options):
+        seen.update(options, url=url)
+        return MongoClient(embedded.uri)
+
+    monkeypatch.setattr(database, "MongoClient", client)
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "swordfish")
+    database.connect("mongodb://me@lab/runs").client.close()
+    assert (seen["password"], seen["url"]) == ("swordfish", "mongodb://me@lab/runs")
+    seen.clear()
+    database.connect("mongodb://lab/runs").client.close()
+    assert "password" not in seen
+
+
+def test_a_half_written_note_does_not_matter(folder):
+    server.start(folder)
+    assert json.loads((folder / "server.json").read_text())["pid"] == server.status(folder)["pid"]
