@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from sacreddnn import data, models
-from sacreddnn.data import sources
 from sacreddnn.algorithms import SGD, Algorithm, EntropySGD, ReplicatedSGD
 from sacreddnn.algorithms.optimizers import takes
 from sacreddnn.config import Config, ConfigError, EntropySGDConfig, ReplicatedSGDConfig
-from sacreddnn.data import Dataset, Pipeline, Stream
+from sacreddnn.data import Dataset, Pipeline, Stream, sources
 from sacreddnn.data.seeds import derive_seed
 from sacreddnn.training.batchnorm import CenterNetwork
 from sacreddnn.training.evaluate import CleanBatches
@@ -46,7 +45,7 @@ class Session:
 
 
 def preflight(config: Config) -> None:
-    """Refuse, before any data is read, what the schema cannot know: devices, names and options of networks and optimizers.
+    """Refuse before any data is read what the schema cannot know: devices, names and options of networks, optimizers.
 
     Raises:
         ConfigError: with one line.
@@ -61,9 +60,7 @@ def preflight(config: Config) -> None:
                 )
         sources.reader(config.dataset.name, config.dataset.options)
         Pipeline((0.5,), (0.5,), config.dataset.augmentation, num_classes=2)
-        make_algorithm(
-            config, [nn.Linear(1, 1, bias=False) for _ in range(num_replicas(config))], num_epochs=1
-        )
+        make_algorithm(config, [nn.Linear(1, 1, bias=False) for _ in range(num_replicas(config))], num_epochs=1)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -87,9 +84,7 @@ def build(config: Config) -> Session:
     dtype = choose_precision(config.training.precision, device)
     torch.set_float32_matmul_precision("highest")  # float32 means float32, on every device
     dataset, pipeline = load_data(config, device)
-    networks = [
-        make_network(config, dataset, pipeline, replica, device) for replica in range(num_replicas(config))
-    ]
+    networks = [make_network(config, dataset, pipeline, replica, device) for replica in range(num_replicas(config))]
     algorithm = make_algorithm(config, networks, config.training.epochs)
     training = make_training(config, dataset, pipeline, networks, algorithm, dtype, device)
     return Session(config, device, dtype, dataset, pipeline, training, CenterNetwork(networks, algorithm))
@@ -108,17 +103,19 @@ def load_data(config: Config, device: torch.device) -> tuple[Dataset, Pipeline]:
     return dataset.to(device), pipeline
 
 
-def make_network(
-    config: Config, dataset: Dataset, pipeline: Pipeline, replica: int, device: torch.device
-) -> nn.Module:
+def make_network(config: Config, dataset: Dataset, pipeline: Pipeline, replica: int, device: torch.device) -> nn.Module:
     """The network of one replica, initialised from (seed, replica), on the device, in its memory format."""
     channels, height, width = dataset.train.shape
     network = models.build(
-        config.model.name, num_classes=dataset.num_classes, in_channels=channels, image_size=pipeline.image_size(height, width),
-        seed=derive_seed(config.seed, "initialization", replica), **config.model.options,
-    )  # fmt: skip
+        config.model.name,
+        num_classes=dataset.num_classes,
+        in_channels=channels,
+        image_size=pipeline.image_size(height, width),
+        seed=derive_seed(config.seed, "initialization", replica),
+        **config.model.options,
+    )
     memory_format = torch.channels_last if config.training.channels_last else torch.contiguous_format
-    return network.to(device=device, memory_format=memory_format)
+    return network.to(device).to(memory_format=memory_format)
 
 
 def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int) -> Algorithm:
@@ -154,18 +151,16 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
     num_steps = c.epochs * batches_per_pass // cost
     if num_steps < c.epochs:
         raise ConfigError(
-            f"training.epochs: {c.epochs} of {batches_per_pass} minibatches, shared by {algorithm.num_streams} replicas, are "
-            f"{num_steps} steps, less than one an epoch; use more data, a smaller batch_size or fewer replicas"
+            f"training.epochs: {c.epochs} of {batches_per_pass} minibatches, shared by {algorithm.num_streams} "
+            f"replicas, are {num_steps} steps, less than one an epoch; use more data, smaller batches or fewer replicas"
         )
     streams = [
-        Stream(
-            dataset.train, c.batch_size, seed=config.seed, stream=a, pipeline=pipeline, drop_last=c.drop_last
-        )
+        Stream(dataset.train, c.batch_size, seed=config.seed, stream=a, pipeline=pipeline, drop_last=c.drop_last)
         for a in range(algorithm.num_streams)
     ]
     objective = Objective(networks, make_loss(c.loss, c.label_smoothing), dtype, device)
     schedule = lr_schedule(epochs=c.epochs, **c.lr_schedule.model_dump())
     return Training(
-        networks, algorithm, objective, streams, num_steps=num_steps, num_epochs=c.epochs, lr=c.lr, lr_schedule=schedule,
-        seed=config.seed,
+        networks, algorithm, objective, streams, num_steps=num_steps, num_epochs=c.epochs, lr=c.lr,
+        lr_schedule=schedule, seed=config.seed,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -26,9 +26,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """Strict types, no unknown keys, no change after it is made."""
 
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, validate_default=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
 
 class DatasetConfig(Section):
@@ -43,9 +41,7 @@ class DatasetConfig(Section):
     num_per_class: Count | None = None
     classes: list[int | str] | None = None  # only these, renumbered
     binary: list[int | str] | None = None  # these classes become 1, all others 0
-    noise: Annotated[float, Field(ge=0, le=1)] = (
-        0.0  # fraction of the training labels replaced by another class
-    )
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # fraction of the training labels replaced by another class
     normalization: str = "pixel"  # statistics: pixel, reference, imagenet, none
     augmentation: str | list[str | dict[str, Any]] = []  # in order, e.g. [crop, flip] or crop:4+flip
     options: dict[str, Any] = {}  # the data set's own (shape of synthetic images ..)
@@ -200,9 +196,7 @@ class TrackingConfig(Section):
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
         if url and re.search(r"//[^/@]*:[^/@]*@", url):
-            raise ValueError(
-                "holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead"
-            )
+            raise ValueError("holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead")
         return url
 
 
@@ -239,26 +233,24 @@ class Config(Section):
 # What may differ between a run and its resumption: nothing of it changes the numbers.
 FREE_ON_RESUME = ("resume", "tracking", "checkpoint", "training.device", "training.num_threads")
 
-S = TypeVar("S", bound=BaseModel)
 
-
-def check(values: dict[str, Any], schema: type[S] = Config) -> S:  # type: ignore[assignment]
+def check(values: dict[str, Any]) -> Config:
     """The typed config of a nested dict.
 
     Raises:
         ConfigError: with one line per fault.
     """
     try:
-        return schema.model_validate(values)
+        return Config.model_validate(values)
     except ValidationError as error:
         lines: dict[str, str] = {}  # by key: of the alternatives of a union the last says most
         for e in error.errors(include_url=False):
-            key, line = _explain(e, schema, values)
+            key, line = _explain(e, values)
             lines[key] = line
         raise ConfigError("\n".join(lines.values())) from None
 
 
-def _explain(error: Any, schema: type[BaseModel], values: dict[str, Any]) -> tuple[str, str]:
+def _explain(error: Any, values: dict[str, Any]) -> tuple[str, str]:
     """The key, and one line: key, value, what is allowed."""
     path: list[Any] = []
     here: Any = values
@@ -270,7 +262,7 @@ def _explain(error: Any, schema: type[BaseModel], values: dict[str, Any]) -> tup
     key = ".".join(map(str, path)) or "config"
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return key, f"{key}: unknown key{_hint(str(path[-1]), _siblings(schema, path, values))}"
+        return key, f"{key}: unknown key{_hint(str(path[-1]), _siblings(path, values))}"
     if kind.startswith("union_tag"):
         return (
             f"{key}.name",
@@ -293,16 +285,13 @@ def _hint(name: str, allowed: list[str], besides: str = "") -> str:
     return (f", did you mean {near[0]}?" if near else ",") + f" allowed: {besides}{', '.join(allowed)}"
 
 
-def _siblings(schema: type[BaseModel], path: list[Any], values: dict[str, Any]) -> list[str]:
+def _siblings(path: list[Any], values: dict[str, Any]) -> list[str]:
     """The keys allowed where the last key of the path stands."""
+    schema: type[BaseModel] = Config
     for part in path[:-1]:
         values = values[part]
-        kinds = [k for k in _classes(schema.model_fields[part].annotation)]
-        named = [
-            k
-            for k in kinds
-            if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")
-        ]
+        kinds = list(_classes(schema.model_fields[part].annotation))
+        named = [k for k in kinds if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")]
         schema = (named or kinds)[0]
     return list(schema.model_fields)
 
@@ -336,13 +325,9 @@ def differences(old: Config, new: Config) -> list[str]:
 
 
 def config_hash(config: Config) -> str:
-    """Sixteen hexadecimal digits that change with everything that changes the numbers of a run, and with nothing else."""
+    """Sixteen hexadecimal digits that change with everything that changes the numbers of a run, and only with that."""
     flat = flatten(config.model_dump())
-    kept = {
-        k: v
-        for k, v in flat.items()
-        if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)
-    }
+    kept = {k: v for k, v in flat.items() if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -362,7 +347,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigError: missing, not YAML, or not a mapping.
     """
     try:
-        values = yaml.load(Path(path).read_text(), Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+        values = yaml.load(Path(path).read_text(), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except yaml.YAMLError as error:

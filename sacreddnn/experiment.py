@@ -2,8 +2,8 @@
 
     YAML and command line -> Sacred -> config.check -> Recorder -> run.execute -> Recorder
 
-Exit status: 0 completed and recorded; 1 failed; 2 a config or command line that cannot be run; 75 completed, but not all of it
-has reached the database (`scripts/report.py replay` brings it there); 128 + signal: interrupted, to be resumed.
+Exit status: 0 completed and recorded; 1 failed; 2 a config or command line that cannot be run; 75 completed, but not
+all of it has reached the database (`scripts/report.py replay` brings it there); 128 + signal: interrupted.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def make_experiment(recorder: Recorder) -> sacred.Experiment:
 
     @experiment.option_hook
     def take_options(options: dict[str, Any]) -> None:
-        options["--force"] = (
-            True  # no warnings of Sacred about types and new keys: the schema refuses the wrong ones
-        )
+        options["--force"] = True  # no warnings of Sacred about types and new keys: the schema refuses the wrong ones
         if url := options.pop("--mongo_db", None):  # -m: through our own recorder, as tracking.mongo_url
             mongo_url.append(url)
 
@@ -107,9 +105,13 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv if argv is None else argv)
     recorder = Recorder(configure=_use_tracking_config)
     try:
-        argv = _resume(argv, recorder)
-        if argv is None:
-            return COMPLETED
+        if (folder := _run_to_resume(argv)) is not None:
+            if read_run(folder).get("status") == "COMPLETED":
+                print(f"run {folder.name} is complete, there is nothing to resume: {folder}")
+                return COMPLETED
+            recorder.resume = folder
+            after = argv.index("with") + 1
+            argv[after:after] = [str(folder / "config.yaml")]
         experiment = make_experiment(recorder)
         _check_names(argv, experiment)
         debugging = bool({"-d", "--debug"} & set(argv))
@@ -154,17 +156,12 @@ def _use_tracking_config(recorder: Recorder, values: dict[str, Any]) -> None:
         recorder.connect = partial(database.connect, tracking.mongo_url, folder=tracking.folder)
 
 
-def _resume(argv: list[str], recorder: Recorder) -> list[str] | None:
-    """The command line with the config of the run to resume put in; None if that run is complete."""
+def _run_to_resume(argv: list[str]) -> Path | None:
+    """The folder of the run that `resume=..` on the command line names."""
     values = dict(word.split("=", 1) for word in argv if "=" in word and not word.startswith("-"))
-    if "resume" not in values or values["resume"] == "None":
-        return argv
-    folder = find(values["resume"], values.get("tracking.root", Config().tracking.root))
-    if read_run(folder).get("status") == "COMPLETED":
-        print(f"run {folder.name} is complete, there is nothing to resume: {folder}")
+    if values.get("resume", "None") == "None":
         return None
-    recorder.resume = folder
-    return [*argv[: argv.index("with") + 1], str(folder / "config.yaml"), *argv[argv.index("with") + 1 :]]
+    return find(values["resume"], values.get("tracking.root", Config().tracking.root))
 
 
 def _check_resumed(config: Config, recorder: Recorder) -> None:
@@ -172,16 +169,15 @@ def _check_resumed(config: Config, recorder: Recorder) -> None:
     if config.resume is None:
         return
     if recorder.resume is None:
-        raise ConfigError(
-            f"resume: {config.resume!r} must stand on the command line: with resume={config.resume}"
-        )
-    begun = check(read_yaml(Path(recorder.resume) / "config.yaml"))
+        raise ConfigError(f"resume: {config.resume!r} must stand on the command line: with resume={config.resume}")
+    folder = Path(str(recorder.resume))
+    begun = check(read_yaml(folder / "config.yaml"))
     changed = differences(begun, config)
     if changed:
         key = "algorithm.name" if "algorithm.name" in changed else changed[0]
         old, new = flatten(begun.model_dump()).get(key), flatten(config.model_dump()).get(key)
         raise ConfigError(
-            f"{key}: {new!r} differs from {old!r}, with which run {Path(recorder.resume).name} was started; leave it out "
+            f"{key}: {new!r} differs from {old!r}, with which run {folder.name} was started; leave it out "
             "(only tracking, checkpoint, training.device and training.num_threads may change)"
         )
 

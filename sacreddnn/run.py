@@ -16,7 +16,7 @@ from sacreddnn import flatness
 from sacreddnn.build import Session, build
 from sacreddnn.config import Config, ConfigError, config_hash
 from sacreddnn.training import batchnorm, checkpoint
-from sacreddnn.training.evaluate import CleanBatches, evaluate
+from sacreddnn.training.evaluate import evaluate
 from sacreddnn.training.fit import Training, fit
 from sacreddnn.training.interrupt import StopRequest
 
@@ -29,8 +29,13 @@ class Recorder(Protocol):
 
     info: dict[str, Any]
 
-    def log(self, name: str, value: float, step: int, gradient_evaluations: int) -> None: ...
-    def artifact(self, path: Path) -> None: ...
+    def log(self, name: str, value: float, step: int, gradient_evaluations: int) -> None:
+        """Take one point of a metric."""
+        ...
+
+    def artifact(self, path: Path) -> object:
+        """Take a file."""
+        ...
 
 
 def execute(config: Config, recorder: Recorder, folder: Path) -> Result:
@@ -76,11 +81,7 @@ def describe(session: Session) -> dict[str, Any]:
     """What the config leaves to the machine, and which views of the data the numbers are of."""
     config, training = session.config, session.training
     device = session.device
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "device": str(device),
         "device_name": name,
@@ -90,9 +91,7 @@ def describe(session: Session) -> dict[str, Any]:
         "num_train": len(session.dataset.train),
         "num_steps": training.num_steps,
         "view": {"train/center": "clean", "test/center": "clean", "train/minibatch": "augmented, as trained"},
-        "batch_norm": config.evaluation.batch_norm
-        if batchnorm.has_batch_norm(session.center.network)
-        else "none",
+        "batch_norm": config.evaluation.batch_norm if batchnorm.has_batch_norm(session.center.network) else "none",
         "precision_final": "float32",
     }
 

@@ -1,8 +1,8 @@
 """A network's parameters as one flat vector; y replicas as the rows of one matrix.
 
 The paper writes a network as a vector w and its algorithms as a line or two of vector algebra. Here the parameters of
-each network become views into a row of a matrix W (replicas x weights), their gradients views into a matrix G of the same
-shape, so that `center = W.mean(0)` or `W.add_(G, alpha=-lr)` acts on the networks themselves, without copies.
+each network become views into a row of a matrix W (replicas x weights), their gradients views into a matrix G of the
+same shape, so that `center = W.mean(0)` or `W.add_(G, alpha=-lr)` acts on the networks themselves, without copies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Weights:
         rows: the rows of W as y parameters whose `.grad` are the rows of G, for any optimizer of torch.optim.
 
     Raises:
-        ValueError: no parameters; replicas of different shapes; mixed dtypes or devices; a parameter shared by two replicas.
+        ValueError: no parameters; replicas of different shapes; mixed dtypes or devices; a parameter in two replicas.
 
     >>> network = torch.nn.Linear(2, 1)
     >>> weights = Weights([network.parameters()])
@@ -46,9 +46,8 @@ class Weights:
         first = self._parameters[0]
         num_replicas, num_weights = len(self._parameters), sum(p.numel() for p in first)
         stride = -(-num_weights // ROW_ALIGNMENT) * ROW_ALIGNMENT
-        like = {"dtype": first[0].dtype, "device": first[0].device}
-        self.values = torch.zeros(num_replicas, stride, **like)[:, :num_weights]
-        self.gradients = torch.zeros(num_replicas, stride, **like)[:, :num_weights]
+        memory = torch.zeros(2, num_replicas, stride, dtype=first[0].dtype, device=first[0].device)
+        self.values, self.gradients = memory[..., :num_weights]
         self.rows = [Parameter(row) for row in self.values]
         for row, gradient in zip(self.rows, self.gradients, strict=True):
             row.grad = gradient
@@ -68,7 +67,9 @@ class Weights:
         for parameters in self._parameters:
             for p in parameters:
                 if not isinstance(p, Tensor):
-                    raise ValueError(f"params: {type(p).__name__} is not a parameter; one vector has one parameter group")
+                    raise ValueError(
+                        f"params: {type(p).__name__} is not a parameter; one vector has one parameter group"
+                    )
         first = self._parameters[0]
         kinds = {(p.dtype, p.device) for parameters in self._parameters for p in parameters}
         if len(kinds) > 1:

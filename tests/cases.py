@@ -29,9 +29,7 @@ class Quadratic:
 
         def closure():
             algorithm.zero_grad()
-            losses = [
-                self.loss(network.w, 0.0 if noises is None else noises[a]) for a, network in enumerate(networks)
-            ]
+            losses = [self.loss(network.w, 0.0 if noises is None else noises[a]) for a, network in enumerate(networks)]
             sum(losses).backward()
             return torch.stack([loss.detach() for loss in losses])
 

@@ -17,8 +17,8 @@ from sacreddnn.config import check, config_hash
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL = [
-    "digits", "mlp", "training.precision=float32", "training.epochs=3", "training.batch_size=32", "training.num_threads=1",
-    "training.device=cpu", "evaluation.flatness.num_samples=2", "tracking.database=False",
+    "digits", "mlp", "training.precision=float32", "training.epochs=3", "training.batch_size=32",
+    "training.num_threads=1", "training.device=cpu", "evaluation.flatness.num_samples=2", "tracking.database=False",
 ]  # fmt: skip
 
 
@@ -159,9 +159,7 @@ def test_a_killed_run_resumes_bit_for_bit_under_its_own_id(tmp_path, algorithm):
     record = json.loads((tmp_path / "killed/1/run.json").read_text())
     assert record["status"] == "COMPLETED"
     assert len(record["attempts"]) == 2
-    whole, killed = (
-        json.loads((tmp_path / name / "1/result.json").read_text()) for name in ("whole", "killed")
-    )
+    whole, killed = (json.loads((tmp_path / name / "1/result.json").read_text()) for name in ("whole", "killed"))
     assert {k: v for k, v in whole.items() if "seconds" not in k} == {
         k: v for k, v in killed.items() if "seconds" not in k
     }
@@ -190,9 +188,7 @@ def test_resume_refuses_another_algorithm_unknown_runs_and_complete_runs(tmp_pat
     record = json.loads((tmp_path / "1/run.json").read_text())
     (tmp_path / "1/run.json").write_text(json.dumps(record | {"status": "INTERRUPTED"}))
     assert experiment.main([*resume, "rsgd"]) == 2
-    assert (
-        "algorithm.name: 'rsgd' differs from 'sgd', with which run 1 was started" in capsys.readouterr().err
-    )
+    assert "algorithm.name: 'rsgd' differs from 'sgd', with which run 1 was started" in capsys.readouterr().err
     assert experiment.main([*resume, "training.lr=0.3"]) == 2
     assert "training.lr: 0.3 differs from 0.05" in capsys.readouterr().err
     assert experiment.main(["train.py", "with", "resume=9", f"tracking.root={tmp_path}"]) != 0

@@ -75,7 +75,7 @@ def test_moving_the_network_afterwards_is_noticed():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: [], "no parameters"),
+        (list, "no parameters"),
         (lambda: [[]], "no parameters"),
         (lambda: [tiny_network().parameters(), nn.Linear(2, 2).parameters()], "replica 1 has other shapes"),
         (lambda: [[nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2).double())]], "one dtype and device"),

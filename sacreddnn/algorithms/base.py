@@ -1,7 +1,7 @@
 """What an algorithm is: an optimizer over the rows of the replica matrix W.
 
-Each algorithm is a `torch.optim.Optimizer` whose `step(closure)` spends one gradient evaluation per replica (SAM two), so
-that it works in anyone's loop, learning-rate schedulers included. Its state is a few vectors and counters.
+Each algorithm is a `torch.optim.Optimizer` whose `step(closure)` spends one gradient evaluation per replica, so that it
+works in anyone's loop, learning-rate schedulers included. Its state is a few vectors and counters.
 """
 
 from __future__ import annotations

@@ -23,9 +23,7 @@ def distance(w: Tensor, center: Tensor) -> Tensor:
     return (w - center).square_().sum(-1) / 2
 
 
-def schedule(
-    name: str, start: float, growth: float, progress: float, num_updates: int | None = None
-) -> float:
+def schedule(name: str, start: float, growth: float, progress: float, num_updates: int | None = None) -> float:
     """The coupling gamma at a progress in [0, 1].
 
     exponential: start * growth^progress (the reference's scoping: a factor 1 + gamma_1 = growth^(1/epochs) an epoch);
@@ -36,7 +34,7 @@ def schedule(
         start: gamma_0 >= 0.
         growth: total factor over the training, > 0.
         progress: in [0, 1].
-        num_updates: how often gamma changes during the training (once an epoch: the number of epochs); None: every step.
+        num_updates: how often gamma changes in all (once an epoch: the number of epochs); None: every step.
 
     >>> schedule("exponential", 0.1, 1e4, 0.5)
     10.0

@@ -38,8 +38,8 @@ NOISE_CONVENTIONS = {"paper": 1.0, "reference": 2.0}  # the noise's variance in 
 class EntropySGD(Algorithm):
     """Entropy-SGD. Every `step(closure)` is one inner step; each L-th also makes the outer step.
 
-    So an outer step costs exactly L gradient evaluations and the optimizer fits any loop over minibatches. Between outer
-    steps the network holds w'; the network to evaluate is the center w: use `with optimizer.at_center(): ...`.
+    So an outer step costs exactly L gradient evaluations and the optimizer fits any loop over minibatches. Between
+    outer steps the network holds w'; the network to evaluate is the center w: use `with optimizer.at_center(): ...`.
 
     Args:
         params: the network's parameters.
@@ -127,7 +127,7 @@ class EntropySGD(Algorithm):
 
     @property
     def coupling(self) -> float:
-        """gamma of the current outer step; 0 while an automatic gamma_0 is not yet known."""
+        """Gamma of the current outer step; 0 while an automatic gamma_0 is not yet known."""
         if self.coupling_start is None:
             return 0.0
         grown = self.coupling_start * (1 + self.coupling_growth) ** self.outer_step

@@ -38,9 +38,7 @@ def takes(name: str, option: str) -> bool:
     return option in inspect.signature(find_optimizer(name)).parameters
 
 
-def base_optimizer(
-    name: str, vectors: Sequence[Parameter], lr: float, **options: Any
-) -> torch.optim.Optimizer:
+def base_optimizer(name: str, vectors: Sequence[Parameter], lr: float, **options: Any) -> torch.optim.Optimizer:
     """The optimizer `name` of torch.optim over flat vectors.
 
     Args:
@@ -64,4 +62,4 @@ def base_optimizer(
         options = {**options, "nesterov": False}  # without momentum the two are the same
     if "fused" in known:
         options = {"fused": True, **options}  # one pass over the vectors instead of four
-    return cls(vectors, lr=lr, **options)
+    return cls(vectors, **{"lr": lr, **options})

@@ -8,8 +8,8 @@ It descends the replicated loss L_R = sum_a L(w^a) + gamma sum_a d(w^a, wbar), w
         w^a <- w^a - eta g^a                                         (the base optimizer)
         every K steps:  w^a <- wbar + exp(-K eta gamma) (w^a - wbar) coupling_form = "relaxation", the default
 
-Both forms agree to first order in eta gamma; the gradient form goes through the base optimizer's momentum and diverges once
-gamma has grown, the relaxation is the exact solution of the same flow and is stable for every gamma.
+Both forms agree to first order in eta gamma; the gradient form goes through the base optimizer's momentum and diverges
+once gamma has grown, the relaxation is the exact solution of the same flow and is stable for every gamma.
 
 name here            paper                 meaning
 coupling             gamma_0               at the start; "auto": mean_a L(w^a) / mean_a d(w^a, wbar) at initialisation
@@ -118,7 +118,7 @@ class ReplicatedSGD(Algorithm):
 
     @property
     def coupling(self) -> float:
-        """gamma at the current progress; 0 while an automatic gamma_0 is not yet known."""
+        """Gamma at the current progress; 0 while an automatic gamma_0 is not yet known."""
         if self.coupling_start is None:
             return 0.0
         return schedule(
@@ -151,9 +151,7 @@ class ReplicatedSGD(Algorithm):
         """gamma_0 at which loss and coupling term are equal, with the losses at the current (initial) weights."""
         spread = distance(self.weights.values, self.center()).mean().item()
         if len(self.weights) > 1 and spread == 0:
-            raise ValueError(
-                "coupling: 'auto' needs replicas that start at different weights; these are all equal"
-            )
+            raise ValueError("coupling: 'auto' needs replicas that start at different weights; these are all equal")
         return losses.mean().item() / spread if spread else 0.0
 
     def _check_stability(self, strength: float) -> None:
@@ -164,9 +162,9 @@ class ReplicatedSGD(Algorithm):
         factor = growth_factor(self.lr * strength, group["momentum"], group["nesterov"], self.coupling_period)
         if factor > 1 + 1e-6:
             raise ArithmeticError(
-                f"coupling_form: 'gradient' is unstable at coupling {self.coupling:.3g} (lr * coupling_period * coupling = "
-                f"{self.lr * strength:.3g}): distances grow by {factor:.3g} a coupling; use coupling_form 'relaxation', or a "
-                "smaller lr or coupling_growth"
+                f"coupling_form: 'gradient' is unstable at coupling {self.coupling:.3g} (lr * coupling_period * "
+                f"coupling = {self.lr * strength:.3g}): distances grow by {factor:.3g} a coupling; use coupling_form "
+                "'relaxation', or a smaller lr or coupling_growth"
             )
 
     def center(self) -> Tensor:
@@ -174,7 +172,7 @@ class ReplicatedSGD(Algorithm):
         return self.weights.values.mean(0)
 
     def metrics(self) -> dict[str, float]:
-        """The coupling gamma, the mean distance of the replicas to the center (d of the paper) and the center's norm."""
+        """The coupling gamma, the mean distance d of the replicas to the center, and the center's norm."""
         center = self.center()
         return {
             "coupling": self.coupling,

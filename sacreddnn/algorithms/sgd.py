@@ -24,9 +24,7 @@ class SGD(Algorithm):
         optimizer: name in torch.optim ("sgd" by default), with its options (momentum, nesterov, weight_decay ..).
     """
 
-    def __init__(
-        self, params: Iterable[Parameter], lr: float, *, optimizer: str = "sgd", **options: Any
-    ) -> None:
+    def __init__(self, params: Iterable[Parameter], lr: float, *, optimizer: str = "sgd", **options: Any) -> None:
         super().__init__([params], lr, optimizer=optimizer, **options)
 
     @torch.no_grad()

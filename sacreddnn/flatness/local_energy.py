@@ -3,7 +3,8 @@ r"""Local energy: how much the error rises when every weight is perturbed in pro
     delta E(w, sigma) = E_{z ~ N(0, I)} E(w + sigma z * w) - E(w)
 
 (Pittorino et al. 2021; multiplicative noise on every parameter, biases and batch-norm parameters included, batch-norm
-statistics kept, 0-1 error.) Multiplicative noise needs no normalisation of the weights: it is invariant wherever the network is.
+statistics kept, 0-1 error.) Multiplicative noise needs no normalisation of the weights: it is invariant wherever
+the network is.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def local_energy(
 ) -> Estimate:
     """The local energy of a network at each noise strength.
 
-    The network is measured in eval mode and left exactly as it was found, also after an exception. The same draws z serve
-    every sigma, and every network with the same number of weights that is measured with an equally seeded generator
-    (common random numbers), so that differences between networks are paired.
+    The network is measured in eval mode and left exactly as it was found, also after an exception. The same draws z
+    serve every sigma, and every network of as many weights that is measured with an equally seeded generator (common
+    random numbers), so that differences between networks are paired.
 
     Args:
         network: any module with floating-point parameters.
@@ -65,13 +66,13 @@ def local_energy(
         with num_samples in front. The error bar is that of the draws; the data set is taken as given.
 
     Raises:
-        ValueError: no batches, no sigmas, a negative sigma, num_samples < 1, a one-shot generator as batches, or a network
-            whose unperturbed outputs are not finite.
+        ValueError: no batches, no sigmas, a negative sigma, num_samples < 1, a one-shot generator as batches, or a
+            network whose unperturbed outputs are not finite.
 
     Cost: (1 + num_samples * number of nonzero sigmas) forward passes over the batches.
     """
     _validate(batches, sigmas, num_samples)
-    parameters = list(network.parameters())
+    parameters: list[Tensor] = list(network.parameters())
     generator = generator or torch.Generator(parameters[0].device).manual_seed(0)
     with _left_as_found(network) as original, torch.inference_mode():
         energy = _mean_measure(_refuse_nonfinite(network), batches, measure)

@@ -72,9 +72,7 @@ def image_size(value: object) -> tuple[int, int]:
         value = (value, value)
     sizes = list(value) if isinstance(value, list | tuple) else []
     if len(sizes) != 2:
-        raise ValueError(
-            f"image_size: {value!r} is not allowed; give one integer or the pair (height, width)"
-        )
+        raise ValueError(f"image_size: {value!r} is not allowed; give one integer or the pair (height, width)")
     return count("image_size", sizes[0]), count("image_size", sizes[1])
 
 

@@ -70,9 +70,7 @@ def build(
     # on the CPU even where the default device is another: a seed means the same weights on every machine
     device = "meta" if torch.get_default_device().type == "meta" else "cpu"
     with _seeded(seed), torch.device(device):
-        network = constructor(
-            num_classes=num_classes, in_channels=in_channels, image_size=size, **network_options
-        )
+        network = constructor(num_classes=num_classes, in_channels=in_channels, image_size=size, **network_options)
         if common["activation"] is not None:
             replace_activations(network, common["activation"], in_channels, size)
         disable_inplace(network)
@@ -94,9 +92,7 @@ def _split(name: str, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
     for option in given:
         if option not in known:
             fixed = f"; {name} fixes it" if option in network.fixed else ""
-            raise ValueError(
-                f"model.{option}: {name} takes no such option{fixed}; it takes {', '.join(known)}"
-            )
+            raise ValueError(f"model.{option}: {name} takes no such option{fixed}; it takes {', '.join(known)}")
     own = {option: value for option, value in given.items() if option not in COMMON}
     return {**network.fixed, **own}, {**COMMON, **{o: v for o, v in given.items() if o in COMMON}}
 

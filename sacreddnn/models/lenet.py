@@ -9,9 +9,7 @@ from torch import nn
 from sacreddnn.models import checks
 
 
-def lenet(
-    *, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float = 0.0
-) -> nn.Module:
+def lenet(*, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float = 0.0) -> nn.Module:
     """The paper's SmallConvNet: conv 5x5 (20), max pooling, conv 5x5 (50), max pooling, 500 hidden units.
 
     Called `lenet` by the reference implementation. With 10 classes it has 431,080 weights for 28x28x1 images
@@ -42,9 +40,7 @@ def lenet(
     return nn.Sequential(layers)
 
 
-def lenet5(
-    *, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float = 0.0
-) -> nn.Module:
+def lenet5(*, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float = 0.0) -> nn.Module:
     """LeNet-5 of LeCun et al. 1998 with max pooling and ReLU: 6 and 16 filters, 120 and 84 units.
 
     As there, 28x28 images are padded to 32x32: 61,706 weights for one channel and 10 classes.

@@ -27,9 +27,7 @@ def mlp(
         dropout: rate behind each hidden layer, in [0, 1).
     """
     if not isinstance(hidden, list | tuple):
-        raise ValueError(
-            f"model.hidden: {hidden!r} is not allowed; give a list of layer widths such as [256, 256]"
-        )
+        raise ValueError(f"model.hidden: {hidden!r} is not allowed; give a list of layer widths such as [256, 256]")
     checks.rate("dropout", dropout)
     layers: list[nn.Module] = [nn.Flatten()]
     width = in_channels * image_size[0] * image_size[1]

@@ -37,9 +37,7 @@ def load(network: nn.Module, source: bool | str) -> None:
     if source is False:
         return
     if not isinstance(source, str):
-        raise ValueError(
-            f"model.pretrained: {source!r} is not allowed; give true, false or the path of a state dict"
-        )
+        raise ValueError(f"model.pretrained: {source!r} is not allowed; give true, false or the path of a state dict")
     fit(network, read(source), source)
 
 
@@ -56,9 +54,7 @@ def read(path: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors errors have no common base
         reason = " ".join(str(error).split())[:160]
-        raise OSError(
-            f"model.pretrained: {path} is not a state dict that can be read safely ({reason})"
-        ) from error
+        raise OSError(f"model.pretrained: {path} is not a state dict that can be read safely ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise OSError(
             f"model.pretrained: {path} is not a state dict; write one by torch.save(network.state_dict(), ..)"
@@ -88,9 +84,7 @@ def fit(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
             state[name] = _fit_channels(state[name], own[name].shape[1])
     wrong = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
     if wrong:
-        raise ValueError(
-            f"model.pretrained: {source} holds the weights of another network: {wrong[0]} does not match"
-        )
+        raise ValueError(f"model.pretrained: {source} holds the weights of another network: {wrong[0]} does not match")
     network.load_state_dict(state)
 
 

@@ -31,9 +31,7 @@ def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) ->
             output = twin(images)
     except Exception as error:  # the libraries raise whatever they like for shapes that do not fit
         reason = " ".join(str(error).split())[:160]
-        raise ValueError(
-            f"image_size: {type(network).__name__} does not take images of {label} ({reason})"
-        ) from error
+        raise ValueError(f"image_size: {type(network).__name__} does not take images of {label} ({reason})") from error
     if not isinstance(output, torch.Tensor):
         raise ValueError(
             f"model.name: {type(network).__name__} returns {type(output).__name__}, not one tensor of scores"

@@ -78,14 +78,10 @@ def create(
         network = timm.create_model(architecture, **options)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"model.name: timm/{architecture} cannot be built with {options}: {reason}"
-        ) from error
+        raise ValueError(f"model.name: timm/{architecture} cannot be built with {options}: {reason}") from error
     if pretrained is True:
         if not timm.is_model_pretrained(architecture):
-            raise ValueError(
-                f"model.pretrained: timm has no weights for {architecture}; set pretrained to false"
-            )
+            raise ValueError(f"model.pretrained: timm has no weights for {architecture}; set pretrained to false")
         with pretrained_weights.downloading(f"timm/{architecture}"):
             return timm.create_model(architecture, pretrained=True, **options)
     pretrained_weights.load(network, pretrained)

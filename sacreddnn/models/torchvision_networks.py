@@ -48,9 +48,7 @@ def build(
 
     options: dict[str, Any] = {"num_classes": num_classes}
     if dropout is not None:
-        options["drop_rate" if architecture.startswith("densenet") else "dropout"] = checks.rate(
-            "dropout", dropout
-        )
+        options["drop_rate" if architecture.startswith("densenet") else "dropout"] = checks.rate("dropout", dropout)
     if architecture.startswith("vit_"):
         options["image_size"] = image_size[0]
     elif architecture.startswith("maxvit"):
@@ -64,9 +62,7 @@ def build(
         if dropout is not None and "unexpected keyword argument 'drop" in str(error):
             raise ValueError(f"model.dropout: torchvision/{architecture} has none; leave it out") from error
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"model.name: torchvision/{architecture} cannot be built with {options}: {reason}"
-        ) from error
+        raise ValueError(f"model.name: torchvision/{architecture} cannot be built with {options}: {reason}") from error
     _replace_first_layer(network, in_channels)
     check_output(network, num_classes, in_channels, image_size)
     if pretrained is True:

@@ -1,1 +1,1 @@
-
+"""Training: the loop, what it minimises, schedules, evaluation, checkpoints, signals."""

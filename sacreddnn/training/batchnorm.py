@@ -35,9 +35,7 @@ class CenterNetwork:
         views = self.algorithm.weights.views(self.algorithm.center())
         for parameter, view in zip(self.network.parameters(), views, strict=True):
             parameter.copy_(view)
-        for center, *replicas in zip(
-            self.network.buffers(), *(n.buffers() for n in self.networks), strict=True
-        ):
+        for center, *replicas in zip(self.network.buffers(), *(n.buffers() for n in self.networks), strict=True):
             # the mean of one buffer is that buffer, bit for bit; counters are equal in all replicas
             center.copy_(torch.stack(replicas).mean(0) if center.is_floating_point() else replicas[0])
         return self.network
@@ -45,9 +43,7 @@ class CenterNetwork:
 
 def has_batch_norm(network: nn.Module) -> bool:
     """Whether any module keeps running statistics."""
-    return any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in network.modules()
-    )
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in network.modules())
 
 
 @torch.no_grad()

@@ -38,9 +38,7 @@ class CleanBatches:
 
 
 @torch.inference_mode()
-def evaluate(
-    network: nn.Module, batches: CleanBatches, dtype: torch.dtype = torch.float32
-) -> dict[str, float]:
+def evaluate(network: nn.Module, batches: CleanBatches, dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """Mean loss (nats), error and top-5 error (percent) of a network in eval mode; its mode is put back.
 
     Args:

@@ -25,8 +25,13 @@ class Stream(Protocol):
     """An endless stream of minibatches whose position can be saved."""
 
     def __next__(self) -> tuple[Tensor, Tensor]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Its position."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a position back."""
+        ...
 
 
 class Diverged(ArithmeticError):
@@ -42,7 +47,7 @@ class Training:
         objective: losses and gradients of the replicas.
         streams: one per replica.
         num_steps: steps of the algorithm in all.
-        num_epochs: epochs into which they are divided; epoch e (from 1) ends with step ceil(e * num_steps / num_epochs).
+        num_epochs: epochs into which they are divided; epoch e = 1, 2, .. ends at step ceil(e num_steps / num_epochs).
         lr: base learning rate.
         lr_schedule: factor on it as a function of progress.
         seed: of all that is random in a step.
@@ -131,9 +136,7 @@ class Training:
                 f"this run has {tuple(values.shape)}"
             )
         if state["num_steps"] != self.num_steps:
-            raise ValueError(
-                f"checkpoint: of a training of {state['num_steps']} steps, this run has {self.num_steps}"
-            )
+            raise ValueError(f"checkpoint: of a training of {state['num_steps']} steps, this run has {self.num_steps}")
         self.algorithm.load_state_dict(state["algorithm"])
         values.copy_(state["weights"])
         for network, buffers in zip(self.networks, state["buffers"], strict=True):
@@ -162,7 +165,8 @@ def fit(
         training: what to train.
         on_epoch: called after every epoch, to evaluate and record.
         save: writes a checkpoint; called every so many epochs or steps and at the end, never with a diverged state.
-        save_every_epochs, save_every_steps: how often.
+        save_every_epochs: how often to save, in epochs.
+        save_every_steps: and in steps; None: only with epochs.
         stop: asked after every step; when set, saves and raises.
 
     Raises:
@@ -192,7 +196,8 @@ def fit(
             if saving or stopping:
                 save(training)
             if stopping and training.step < training.num_steps:
-                assert stop is not None and stop.signum is not None
+                assert stop is not None
+                assert stop.signum is not None
                 raise Interrupted(stop.signum)
             last_look = time.perf_counter()
 
@@ -201,9 +206,7 @@ def _progress(training: Training) -> Iterator[Tensor]:
     """The steps still to do, with a bar on the terminal (and nowhere else: not in files, not in captured output)."""
     terminal = sys.__stderr__
     hidden = terminal is None or not terminal.isatty()
-    with tqdm(
-        total=training.num_steps, initial=training.step, unit="step", file=terminal, disable=hidden
-    ) as bar:
+    with tqdm(total=training.num_steps, initial=training.step, unit="step", file=terminal, disable=hidden) as bar:
         while training.step < training.num_steps:
             losses = training.advance()
             if not hidden and training.step % STEPS_BETWEEN_CHECKS == 0:
@@ -219,9 +222,7 @@ def _refuse_nonfinite(training: Training, losses: Tensor) -> None:
         return
     epoch = (training.step - 1) * training.num_epochs // training.num_steps + 1
     bad = [a for a, loss in enumerate(losses.tolist()) if not math.isfinite(loss)]
-    who = (
-        "" if len(losses) == 1 else f" of replica {', '.join(map(str, bad))}" if bad else " (some steps ago)"
-    )
+    who = "" if len(losses) == 1 else f" of replica {', '.join(map(str, bad))}" if bad else " (some steps ago)"
     raise Diverged(
         f"loss{who} is not finite at epoch {epoch}, step {training.step}: most likely training.lr "
         f"({training.lr:g}, now {training.algorithm.lr:.3g}) is too large"

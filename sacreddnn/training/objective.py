@@ -25,9 +25,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if "cuda" in available else "mps" if "mps" in available else "cpu")
     if name not in available:
-        raise ValueError(
-            f"training.device: {name!r} is not on this machine, available: auto, {', '.join(available)}"
-        )
+        raise ValueError(f"training.device: {name!r} is not on this machine, available: auto, {', '.join(available)}")
     return torch.device(name)
 
 
@@ -76,9 +74,7 @@ class Objective:
         device: where the networks are.
     """
 
-    def __init__(
-        self, networks: Sequence[nn.Module], loss: Loss, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, networks: Sequence[nn.Module], loss: Loss, dtype: torch.dtype, device: torch.device) -> None:
         self.networks, self.loss = networks, loss
         self.dtype, self.device = dtype, device
 

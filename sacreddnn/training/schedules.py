@@ -22,12 +22,17 @@ def lr_schedule(
     """The factor on the base learning rate as a function of progress in [0, 1].
 
     constant: 1; milestones: decay^(number of milestones passed); step: decay^floor(epoch / every);
-    cosine: (1 + cos(pi progress)) / 2. During the first `warmup` epochs the factor rises linearly from `warmup_start` to that
-    of the schedule.
+    cosine: (1 + cos(pi progress)) / 2. During the first `warmup` epochs it is multiplied by a factor that rises
+    linearly from `warmup_start` to 1.
 
     Args:
         name: one of NAMES.
         epochs: length of the training; milestones, every and warmup are in the same unit.
+        milestones: where "milestones" decays.
+        every: distance between the decays of "step".
+        decay: factor of one decay.
+        warmup: length of the warm-up, 0 for none.
+        warmup_start: its first factor.
 
     >>> schedule = lr_schedule("milestones", 300, milestones=[150, 225])
     >>> [round(schedule(p), 3) for p in (0.0, 0.499, 0.5, 0.75)]

@@ -21,7 +21,7 @@ def seed_step(seed: int, stream: int, step: int) -> None:
 
 def random_state() -> dict[str, Any]:
     """The state of every global generator, as tensors and numbers."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),

@@ -97,8 +97,8 @@ def test_the_two_coupling_forms_agree_to_first_order():
         ends = []
         for form in ("relaxation", "gradient"):
             networks = [Vector(start * (a + 1)) for a in range(3)]
-            algorithm = ReplicatedSGD([n.parameters() for n in networks], lr, coupling=1.0, coupling_schedule="constant",
-                                      coupling_form=form)  # fmt: skip
+            options = {"coupling": 1.0, "coupling_schedule": "constant", "coupling_form": form}
+            algorithm = ReplicatedSGD([n.parameters() for n in networks], lr, **options)
             algorithm.step(loss.closure(algorithm, networks))
             ends.append(algorithm.weights.values.clone())
         difference[lr] = (ends[0] - ends[1]).abs().max().item()

@@ -33,7 +33,9 @@ def test_linear_sign_classifier_matches_the_closed_form():
     targets = (x @ w > 0).long()
     targets[:3] = 1 - targets[:3]  # three training errors
     margin = (x @ w) * (2 * targets - 1)
-    estimate = local_energy(SignClassifier(w), [(x[:25], targets[:25]), (x[25:], targets[25:])], SIGMAS[1:], num_samples=4000)
+    estimate = local_energy(
+        SignClassifier(w), [(x[:25], targets[:25]), (x[25:], targets[25:])], SIGMAS[1:], num_samples=4000
+    )
     for i, sigma in enumerate(SIGMAS[1:]):
         scale = sigma * (w.square() * x.square()).sum(1).sqrt()
         wrong = torch.special.ndtr(-margin / scale).mean()
@@ -46,7 +48,7 @@ def test_quadratic_measure_matches_its_expectation_and_error_bar():
     """For the measure w.w the energy is sigma^2 |w|^2, and the error bar covers it."""
     network = SignClassifier(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
     batches = [(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2).long())]
-    norm = lambda outputs, targets: network.w.square().sum().expand(2)  # noqa: E731
+    norm = lambda outputs, targets: network.w.square().sum().expand(2)
     z_scores = []
     for seed in range(40):
         e = local_energy(network, batches, [0.3], num_samples=200, generator=seeded(seed), measure=norm)

@@ -14,9 +14,7 @@ from sacreddnn.models.wide_resnet import WideBlock
 
 def count(name, num_classes=10, in_channels=3, image_size=32, **options):
     with torch.device("meta"):
-        network = models.build(
-            name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options
-        )
+        network = models.build(name, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options)
     return models.count_parameters(network)
 
 
@@ -114,9 +112,7 @@ def test_residual_blocks_without_residual_are_their_shortcuts():
 
 
 def test_pyramid_widens_by_equal_steps_and_decays_survival_linearly():
-    network = models.build(
-        "pyramidnet", num_classes=3, in_channels=3, image_size=8, block="basic", depth=20, alpha=18
-    )
+    network = models.build("pyramidnet", num_classes=3, in_channels=3, image_size=8, block="basic", depth=20, alpha=18)
     blocks = [m for m in network.modules() if isinstance(m, PyramidBlock)]
     assert [b.out_channels for b in blocks] == [18, 20, 22, 24, 26, 28, 30, 32, 34]
     assert [isinstance(b.pool, nn.AvgPool2d) for b in blocks] == [False] * 3 + [True, False, False] * 2

@@ -136,9 +136,7 @@ def test_every_network_has_a_config_that_builds():
 
 def test_a_network_is_one_file_and_one_line(monkeypatch):
     def linear(*, num_classes, in_channels, image_size, bias=True):
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes, bias)
-        )
+        return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size[0] * image_size[1], num_classes, bias))
 
     file = types.ModuleType("sacreddnn.models.linear")
     file.linear = linear

@@ -67,9 +67,7 @@ def test_scale_multiplies_the_weights_of_layers_only(case):
 def test_perturbation_is_relative():
     case = CASES["lenet"]
     plain, noisy = case.build(), case.build(perturb=0.1)
-    ratios = torch.cat(
-        [(b / a).flatten() for a, b in zip(plain.parameters(), noisy.parameters(), strict=True)]
-    )
+    ratios = torch.cat([(b / a).flatten() for a, b in zip(plain.parameters(), noisy.parameters(), strict=True)])
     assert ratios.mean().item() == pytest.approx(1.0, abs=0.003)
     assert ratios.std().item() == pytest.approx(0.1, rel=0.03)
 

@@ -122,9 +122,7 @@ def test_downloads_without_a_network_are_one_clear_line(name, monkeypatch, tmp_p
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", unreachable)
-    with pytest.raises(
-        OSError, match=r"^model\.pretrained: the weights of .* set pretrained to its path$"
-    ) as error:
+    with pytest.raises(OSError, match=r"^model\.pretrained: the weights of .* set pretrained to its path$") as error:
         models.build(name, **SHAPE, pretrained=True)
     assert "no route to host" in str(error.value)
 
