@@ -1,0 +1,269 @@
+import math
+import shutil
+
+import bson
+import gridfs
+import pytest
+
+from sacreddnn.tracking import document, folder, mirror
+from sacreddnn.tracking.database import prepare
+from sacreddnn.tracking.mirror import Mirror, pending, replay
+from sacreddnn.tracking.spool import Spool
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "runs"
+
+
+def record(root, num_points=5, config=None, run_id=None, **fields):
+    spool = Spool.create(root, config or {"lr": 0.1, "seed": 1}, run_id=run_id, **fields)
+    for step in range(num_points):
+        spool.log("test/center/error", 90 / (step + 1), step, 10 * step)
+        spool.log("train/center/loss", 1 / (step + 1), step)
+    (spool.folder / "center.pt").write_bytes(bytes(300_000))
+    spool.artifact(spool.folder / "center.pt")
+    spool.result({"test/center/error": 9.5, "local_energy/0.3": 1.0})
+    spool.output("printed\n")
+    spool.end("COMPLETED")
+    spool.close()
+    return spool.folder
+
+
+def everything(database):
+    """All documents but upload dates, which are not part of what is recorded."""
+    files = [{**one, "uploadDate": None} for one in database.fs.files.find(sort=[("_id", 1)])]
+    rest = [list(database[name].find(sort=[("_id", 1)])) for name in ("runs", "metrics", "fs.chunks")]
+    for chunk in rest[2]:
+        chunk["_id"] = None
+    return files, *rest
+
+
+def test_documents_are_those_of_sacred(root, database):
+    run = record(root, command="main", experiment={"name": "sacreddnn", "mainfile": "train.py"}, git={"commit": "abc"})
+    done = replay(root, database)
+    assert (done.runs, done.points, done.artifacts, done.failed) == (1, 10, 1, [])
+    (entry,) = database.runs.find()
+    # what Omniboard 2.16.1 reads
+    assert entry["_id"] == 1
+    assert entry["format"] == "MongoObserver-0.8.7"
+    assert entry["experiment"]["sources"] == []
+    assert entry["experiment"]["repositories"] == [{"url": None, "commit": "abc", "dirty": None}]
+    assert entry["config"] == {"lr": 0.1, "seed": 1}
+    assert entry["status"] == "COMPLETED"
+    assert entry["start_time"] <= entry["heartbeat"] <= entry["stop_time"]
+    assert entry["captured_out"] == "printed\n"
+    assert entry["result"] == {"test/center/error": 9.5, "local_energy/0．3": 1.0}
+    assert entry["fail_trace"] is None
+    for metric in entry["info"]["metrics"]:
+        found = database.metrics.find_one({"_id": bson.ObjectId(metric["id"])})
+        assert (found["run_id"], found["name"]) == (1, metric["name"])
+        assert found["steps"] == [0, 1, 2, 3, 4]
+        assert all(type(value) is float for value in found["values"])
+        assert found["timestamps"] == sorted(found["timestamps"])
+    error = database.metrics.find_one({"name": "test/center/error"})
+    assert error["gradient_evaluations"] == [0, 10, 20, 30, 40]
+    (artifact,) = entry["artifacts"]
+    stored = gridfs.GridFS(database).get(artifact["file_id"])
+    assert stored.read() == (run / "center.pt").read_bytes()
+    assert stored.filename == "artifact://runs/1/center.pt"
+
+
+def test_replay_twice_changes_nothing(root, database):
+    for _ in range(3):
+        record(root)
+    replay(root, database)
+    before = everything(database)
+    done = replay(root, database)
+    assert (done.runs, done.unchanged) == (0, 3)
+    assert everything(database) == before
+    assert replay(root, database, force=True).runs == 3
+    assert everything(database) == before
+
+
+def test_a_lost_database_is_rebuilt(root, connect):
+    record(root)
+    database = connect()
+    replay(root, database)
+    before = everything(database)
+    database.client.drop_database(database.name)
+    replay(root, database)
+    assert everything(database) == before
+    database.metrics.delete_many({})
+    database.fs.files.delete_many({})  # chunks stay, as after an upload that broke off
+    replay(root, database, force=True)
+    assert everything(database) == before
+    database.client.close()
+
+
+def test_growing_is_incremental_and_equal_to_a_replay(root, database):
+    spool = Spool.create(root, {})
+    live = Mirror(spool.folder, database)
+    assert live.push().points == 0
+    for step in range(4):
+        spool.log("a", step, step)
+        spool.log("b", step, 10 + step, step)
+        assert live.push().points == 2
+    assert live.push().points == 0
+    spool.log("a", 9.0, 2)  # as after a resume
+    live.push()
+    assert live.points == 8
+    assert database.metrics.find_one({"name": "a"})["values"] == [0.0, 1.0, 9.0, 3.0]
+    spool.end("COMPLETED")
+    spool.close()
+    live.push()
+    before = everything(database)
+    replay(root, database, force=True)
+    assert everything(database) == before
+
+
+def test_an_answer_that_was_lost_does_not_double(root, database, monkeypatch):
+    spool = Spool.create(root, {})
+    live = Mirror(spool.folder, database)
+    spool.log("a", 1.0, 1)
+    live.push()
+    spool.log("a", 2.0, 2)
+    updated = type(database.metrics).bulk_write
+
+    def lost(*arguments, **options):
+        updated(*arguments, **options)
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(database.metrics), "bulk_write", lost)
+        with pytest.raises(ConnectionError):
+            live.push()
+    live.push()
+    assert database.metrics.find_one({"name": "a"})["steps"] == [1, 2]
+    spool.close()
+
+
+def test_two_machines_with_the_same_number(tmp_path, database):
+    for machine in ("one", "two", "three"):
+        record(tmp_path / machine, config={"machine": machine})
+        replay(tmp_path / machine, database)
+    assert {one["_id"]: one["config"]["machine"] for one in database.runs.find()} == {1: "one", 2: "two", 3: "three"}
+    assert database.metrics.count_documents({}) == 6
+    # each keeps its number, whoever is first when the database is built again
+    name = database.name
+    database.client.drop_database(name)
+    for machine in ("three", "two", "one"):
+        replay(tmp_path / machine, database)
+    assert {one["_id"]: one["config"]["machine"] for one in database.runs.find()} == {1: "one", 2: "two", 3: "three"}
+
+
+def test_numbers_of_sacred_itself_are_respected(root, database):
+    database.runs.insert_many([{"_id": 1, "status": "COMPLETED"}, {"_id": 41}, {"_id": "named"}])
+    record(root)
+    replay(root, database)
+    assert database.runs.find_one({"uuid": {"$exists": True}})["_id"] == 42
+    assert database.runs.find_one({"_id": 1}) == {"_id": 1, "status": "COMPLETED"}
+
+
+def test_notes_of_omniboard_stay(root, database):
+    record(root)
+    replay(root, database)
+    database.runs.update_one({"_id": 1}, {"$set": {"omniboard": {"tags": ["good"], "notes": "x"}}})
+    replay(root, database, force=True)
+    assert database.runs.find_one({"_id": 1})["omniboard"]["tags"] == ["good"]
+
+
+def test_keys_that_mongodb_misreads(root, database):
+    record(root, config={"a.b": {"$set": 1}, "big": 2**70, "inf": math.inf}, info={"x.y": [{"$z": None}]})
+    assert replay(root, database).failed == []
+    entry = database.runs.find_one()
+    assert document.decoded(entry["config"]) == {"a.b": {"$set": 1}, "big": float(2**70), "inf": math.inf}
+
+
+def test_a_document_that_is_too_long_is_cut(root, database):
+    run = record(root, info={"huge": "x" * 17_000_000})
+    assert replay(root, database).failed == []
+    entry = database.runs.find_one()
+    assert "kept in the run folder only" in entry["info"]["cut"]
+    assert len(entry["info"]["metrics"]) == 2
+    assert entry["status"] == "COMPLETED"
+    assert len(folder.read_run(run)["info"]["huge"]) == 17_000_000
+
+
+@pytest.mark.parametrize("field", ["captured_out", "fail_trace", "config", "attempts"])
+def test_fit_cuts_any_field(field):
+    long = {"captured_out": "x" * 9000, "fail_trace": ["y" * 200_000], "config": {"k": "z" * 9000}}
+    entry = {"uuid": "u", "info": {"metrics": []}, field: long.get(field, [{"config": "w" * 9000}] * 2)}
+    limit = 150_000 if field == "fail_trace" else 5000
+    assert len(bson.encode(document.fit(entry, limit))) <= limit
+    assert document.fit(entry, 10**7) == entry
+
+
+def test_a_long_metric_is_thinned(root, database, monkeypatch):
+    monkeypatch.setattr(mirror, "MAX_POINTS", 10)
+    spool = Spool.create(root, {})
+    live = Mirror(spool.folder, database)
+    for step in range(45):
+        spool.log("a", step, step)
+        live.push()
+        found = database.metrics.find_one({"name": "a"})
+        assert found["steps"] == list(range(0, step + 1, found["stride"]))
+        assert len(found["steps"]) <= 10
+    assert found["stride"] == 8
+    spool.close()
+    assert len(folder.read_metrics(spool.folder)["a"].steps) == 45
+
+
+def test_a_broken_folder_does_not_keep_the_others_out(root, database):
+    for _ in range(3):
+        record(root)
+    (root / "2" / "config.yaml").write_text("a: [")
+    done = replay(root, database)
+    assert done.runs == 2
+    assert len(done.failed) == 1
+    assert str(root / "2") in str(done)
+
+
+def test_an_artifact_that_is_gone_is_not_listed(root, database):
+    run = record(root)
+    (run / "center.pt").unlink()
+    replay(root, database)
+    assert database.runs.find_one()["artifacts"] == []
+
+
+def test_a_new_version_of_an_artifact_replaces_the_old(root, database):
+    run = record(root)
+    replay(root, database)
+    (run / "center.pt").write_bytes(b"better")
+    spool = Spool.resume(run)
+    spool.artifact(run / "center.pt")
+    spool.end("COMPLETED")
+    spool.close()
+    replay(root, database)
+    assert database.fs.files.count_documents({}) == 1
+    (artifact,) = database.runs.find_one()["artifacts"]
+    assert gridfs.GridFS(database).get(artifact["file_id"]).read() == b"better"
+
+
+def test_a_running_run_is_left_to_its_process(root, database):
+    spool = Spool.create(root, {})
+    assert replay(root, database).running == 1
+    assert database.runs.count_documents({}) == 0
+    spool.close()
+    assert replay(root, database).runs == 1
+    assert database.runs.find_one()["status"] == "INTERRUPTED"
+
+
+def test_pending_asks_no_database(root, database):
+    one, two = record(root), record(root)
+    assert pending(root) == [one, two]
+    replay(root, database, runs=[one])
+    assert pending(root) == [two]
+    replay(root, database)
+    assert pending(root) == []
+    Spool.resume(one).close()
+    assert pending(root) == [one]
+
+
+def test_a_moved_folder_is_the_same_run(root, tmp_path, database):
+    record(root)
+    replay(root, database)
+    shutil.move(root, tmp_path / "moved")
+    prepare(database)
+    replay(tmp_path / "moved", database, force=True)
+    assert database.runs.count_documents({}) == 1

@@ -1,0 +1,308 @@
+import json
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from sacreddnn.tracking import database as databases
+from sacreddnn.tracking import folder as files
+from sacreddnn.tracking.live import LiveMirror
+from sacreddnn.tracking.mirror import replay
+from sacreddnn.tracking.recorder import Recorder
+from sacreddnn.tracking.runs import load, load_spool
+
+CONFIG = {"algorithm": {"name": "sgd"}, "seed": 1}
+
+
+def recorder(root, connect, **options):
+    return Recorder(root, connect=connect, **{"beat_seconds": 0.05, "flush_seconds": 5.0, **options})
+
+
+def wait_until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.02)
+
+
+def in_database_exactly_once(root, connect):
+    database = connect()
+    records = load(database)
+    assert database.metrics.count_documents({}) == sum(len(one.series) for one in records)
+    database.client.close()
+    assert records == load_spool(root)
+
+
+def test_a_run_appears_and_grows_while_it_runs(tmp_path, connect):
+    one = recorder(tmp_path, connect)
+    assert one.start(CONFIG) == 1
+    database = connect()
+    wait_until(lambda: database.runs.find_one({"_id": 1, "status": "RUNNING"}))
+    one.log("test/center/error", 9.0, 1, 100)
+    wait_until(lambda: database.metrics.find_one({"name": "test/center/error", "steps": [1]}))
+    first = database.runs.find_one()["heartbeat"]
+    wait_until(lambda: database.runs.find_one()["heartbeat"] > first)
+    one.result({"test/center/error": np.float32(9.0)})
+    one.info["note"] = "x"
+    assert not one.finish()
+    entry = database.runs.find_one()
+    assert (entry["status"], entry["result"], entry["info"]["note"]) == ("COMPLETED", {"test/center/error": 9.0}, "x")
+    database.client.close()
+    in_database_exactly_once(tmp_path, connect)
+
+
+def test_away_before_the_start(tmp_path, connect, db_server, capsys):
+    db_server.kill()
+    one = recorder(tmp_path, connect)
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    wait_until(lambda: "the run goes on" in capsys.readouterr().err)
+    db_server.start()
+    one.log("a", 2.0, 2)
+    assert not one.finish()
+    in_database_exactly_once(tmp_path, connect)
+
+
+def test_killed_in_the_middle(tmp_path, connect, db_server):
+    one = recorder(tmp_path, connect)
+    one.start(CONFIG)
+    for step in range(30):
+        one.log("a", step, step)
+        if step in (10, 20):
+            db_server.kill()
+        if step in (15, 25):
+            db_server.start()
+        time.sleep(0.05)
+    assert not one.finish()
+    in_database_exactly_once(tmp_path, connect)
+
+
+def test_away_at_the_end(tmp_path, connect, db_server, capsys):
+    one = recorder(tmp_path, connect, flush_seconds=0.7)
+    one.start(CONFIG)
+    database = connect()
+    one.log("a", 1.0, 1)
+    wait_until(lambda: database.metrics.find_one({"name": "a"}))
+    database.client.close()
+    wait_until(lambda: one._live._points == 1)
+    db_server.kill()
+    for step in range(2, 12):
+        one.log("a", step, step)
+    start = time.monotonic()
+    pending = one.finish()
+    assert time.monotonic() - start < 5
+    assert (pending.runs, pending.points) == (1, 10)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "10 metric points" in line]
+    assert "wait for a replay" in line
+    assert one.finish() is pending
+    wait_until(lambda: not one._live._thread.is_alive())
+    db_server.start()
+    database = connect()
+    for _ in range(2):
+        replay(tmp_path, database)
+    database.client.close()
+    in_database_exactly_once(tmp_path, connect)
+
+
+def test_a_database_that_hangs_does_not_hold_the_run(tmp_path, capsys):
+    release = threading.Event()
+
+    def hang():
+        release.wait(20)
+        raise OSError("away")
+
+    one = recorder(tmp_path, hang, flush_seconds=0.2)
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    start = time.monotonic()
+    pending = one.finish()
+    assert time.monotonic() - start < 2
+    assert (pending.points, pending.reason) == (1, "the database does not answer in time")
+    release.set()
+    one._live._thread.join()
+
+
+def test_several_runs_while_the_database_dies(tmp_path, connect, db_server):
+    recorders = [recorder(tmp_path, connect, flush_seconds=10.0) for _ in range(4)]
+    for one in recorders:
+        one.start(CONFIG)
+
+    def train(one):
+        for step in range(150):
+            one.log(f"a/{step % 3}", step, step, step)
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=train, args=(one,)) for one in recorders]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        time.sleep(0.3)
+        db_server.kill()
+        time.sleep(0.1)
+        db_server.start()
+    for thread in threads:
+        thread.join()
+    for one in recorders:
+        one.finish()
+    database = connect()
+    replay(tmp_path, database)
+    database.client.close()
+    in_database_exactly_once(tmp_path, connect)
+    assert [sum(len(series.steps) for series in one.series.values()) for one in load_spool(tmp_path)] == [150] * 4
+
+
+def test_the_embedded_server_is_started_again(tmp_path, embedded):
+    one = recorder(tmp_path / "runs", partial(databases.connect, None, folder=embedded.folder))
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    embedded.kill()
+    one.log("a", 2.0, 2)
+    assert not one.finish()
+    database = databases.connect(folder=embedded.folder)
+    assert database.name == "sacreddnn"
+    assert load(database) == load_spool(tmp_path / "runs")
+    database.client.drop_database("sacreddnn")
+    database.client.close()
+
+
+def test_without_a_database(tmp_path, capsys):
+    one = recorder(tmp_path, None)
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    pending = one.finish()
+    assert (pending.runs, pending.points) == (1, 1)
+    assert capsys.readouterr().err == ""
+
+
+def test_resume_under_the_same_id(tmp_path, connect):
+    one = recorder(tmp_path, connect)
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    one.result({"a": 1})
+    one.finish("INTERRUPTED")
+    before = files.read_run(tmp_path / "1")
+    two = recorder(tmp_path, connect, resume=1)
+    assert two.start(CONFIG) == 1
+    two.log("a", 9.0, 1)
+    two.log("a", 2.0, 2)
+    two.result({"b": 2})
+    assert not two.finish()
+    run = files.read_run(tmp_path / "1")
+    assert (run["start_time"], run["uuid"]) == (before["start_time"], before["uuid"])
+    assert [attempt["status"] for attempt in run["attempts"]] == ["INTERRUPTED", "COMPLETED"]
+    assert files.read_result(tmp_path / "1") == {"a": 1, "b": 2}
+    assert load_spool(tmp_path)[0].series["a"].values == [9.0, 2.0]
+    in_database_exactly_once(tmp_path, connect)
+
+
+def test_configure_sets_what_the_config_says(tmp_path):
+    def configure(one, config):
+        one.root = tmp_path / config["folder"]
+        one.config = {**config, "resolved": True}
+
+    one = Recorder("nowhere", configure=configure)
+    one.start({"folder": "here"})
+    one.finish()
+    assert files.read_config(tmp_path / "here" / "1") == {"folder": "here", "resolved": True}
+
+
+def test_used_before_the_start_or_twice(tmp_path):
+    one = Recorder(tmp_path)
+    with pytest.raises(ValueError, match="no run yet"):
+        one.log("a", 1.0, 1)
+    one.start({})
+    with pytest.raises(ValueError, match="was started before"):
+        one.start({})
+    one.finish()
+
+
+def test_where_the_numbers_come_from(tmp_path, monkeypatch):
+    repository = tmp_path / "code"
+    repository.mkdir()
+    git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e@e"]
+    (repository / "train.py").write_text("lr = 0.1\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    (repository / "train.py").write_text("lr = 0.2\ntoken: int = 3\n")
+    one = Recorder(tmp_path / "runs")
+    one.start(CONFIG, experiment={"base_dir": str(repository)}, host={"ENV": {}})
+    one.describe(host={"device": "cpu"})
+    one.finish()
+    run = files.read_run(tmp_path / "runs" / "1")
+    assert len(run["git"]["commit"]) == 40
+    assert run["git"]["dirty"] is True
+    assert "+lr = 0.2\n+token: int = 3" in (tmp_path / "runs" / "1" / "changes.diff").read_text()
+    assert [one["name"] for one in run["artifacts"]] == ["changes.diff"]
+    assert {"torch", "numpy", "python"} <= set(run["versions"])
+    assert run["host"]["device"] == "cpu"
+    assert run["host"]["cpu"]
+    assert run["argv"][0]
+    assert len(run["config_hash"]) == 16
+
+
+def test_no_password_in_any_file(tmp_path, monkeypatch, capsys):
+    url = "mongodb://me:swordfish@127.0.0.1:1/runs"
+    monkeypatch.setitem(databases.TIMEOUTS, "serverSelectionTimeoutMS", 50)
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "marlin77")
+    monkeypatch.setattr(
+        sys, "orig_argv", ["python", "train.py", "with", f"tracking.mongo_url={url}", "password=swordfish"]
+    )
+    one = recorder(tmp_path, partial(databases.connect, url), flush_seconds=0.3)
+    one.started_event(
+        {"name": "x"},
+        "main",
+        {},
+        None,
+        {"tracking": {"mongo_url": url}, "note": ["marlin77"]},
+        {"options": {"--mongo_db": url}},
+        None,
+    )
+    one.info["url"] = url
+    one.result({"where": url})
+    one.heartbeat_event({"u": url}, f"connecting to {url} with marlin77\n", None, None)
+    one.failed_event(None, [f"Error: {url} marlin77\n"])
+    one._live._thread.join()
+    assert one.pending
+    written = {path: path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(written) >= 5
+    for path, text in {**written, "stderr": capsys.readouterr().err}.items():
+        assert "swordfish" not in text, path
+        assert "marlin77" not in text, path
+    assert "mongodb://me:***@127.0.0.1:1/runs" in json.dumps(files.read_config(tmp_path / "1"))
+
+
+def test_sacred_events_that_go_wrong_do_not_end_the_record(tmp_path, capsys):
+    one = Recorder(tmp_path)
+    one.started_event({"name": "x"}, "main", {}, None, {}, {}, None)
+    one.log_metrics({"a": {"steps": [1, 2], "values": [np.ones(3), 2.0], "timestamps": [None, None]}}, {})
+    one.artifact_event("missing", str(tmp_path / "missing"))
+    one.resource_event(__file__)
+    one.completed_event(None, 3.5)
+    assert capsys.readouterr().err.count("not recorded") == 2
+    assert load_spool(tmp_path)[0].series["a"].values == [2.0]
+    assert files.read_result(tmp_path / "1") == {"result": 3.5}
+    assert files.read_run(tmp_path / "1")["resources"][0][0] == __file__
+
+
+def test_a_start_that_fails_is_no_run(tmp_path):
+    one = Recorder(tmp_path, resume=5)
+    with pytest.raises(FileNotFoundError, match="run '5': there are no runs"):
+        one.started_event({"name": "x"}, "main", {}, None, {}, {}, None)
+    one.failed_event(None, [])
+    with pytest.raises(ValueError, match="run id 'abc'"):
+        Recorder(tmp_path).started_event({"name": "x"}, "main", {}, None, {}, {}, "abc")
+
+
+def test_an_outage_is_told_once(tmp_path, capsys):
+    def away():
+        raise OSError("gone fishing")
+
+    live = LiveMirror(tmp_path, away, 0.01, lambda: None)
+    time.sleep(0.2)
+    live.end(0.1, 0)
+    live._thread.join()
+    assert capsys.readouterr().err.count("gone fishing") == 1

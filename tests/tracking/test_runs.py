@@ -1,0 +1,116 @@
+import pandas as pd
+import pytest
+from pymongo import monitoring
+
+from sacreddnn.tracking import database as databases
+from sacreddnn.tracking.mirror import replay
+from sacreddnn.tracking.runs import frame, load, load_spool, metrics
+from sacreddnn.tracking.spool import Spool
+
+
+@pytest.fixture
+def root(tmp_path):
+    for index, name in enumerate(("sgd", "entropy_sgd", "replicated_sgd")):
+        config = {"algorithm": {"name": name}, "training": {"lr": 0.1, "a.b": None}, "seed": index}
+        spool = Spool.create(tmp_path, config, info={"machine": {"x.y": 1}})
+        for step in range(4):
+            spool.log("test/center/error", 10 / (step + 1) + index, step, 100 * step)
+            spool.log("train/center/loss", 0.5, step)
+        spool.log("test/center/error", 5.0, 1, 100)
+        if index < 2:
+            spool.result({"test/center/error": 9.0 + index, "local_energy/0.3": 0.5})
+            spool.end("COMPLETED")
+        else:
+            spool.end("FAILED", fail_trace=["boom"])
+        spool.close()
+    return tmp_path
+
+
+def test_both_ways_give_the_same_records(root, database):
+    replay(root, database)
+    from_disk, from_database = load_spool(root), load(database)
+    assert from_disk == from_database
+    assert len(from_disk) == 3
+    pd.testing.assert_frame_equal(frame(from_disk), frame(from_database))
+    pd.testing.assert_frame_equal(metrics(from_disk), metrics(from_database))
+
+
+def test_select(root, database):
+    replay(root, database)
+    assert [one.run_id for one in load(database, ids=[3, 1, 99])] == [1, 3]
+    assert [one.run_id for one in load(database, query={"config.algorithm.name": "entropy_sgd"})] == [2]
+    assert [one.run_id for one in load(database, query={"status": "FAILED"})] == [3]
+    assert load(database, ids=[1, 2], query={"status": "FAILED"}) == []
+    assert [one.run_id for one in load_spool(root, ids=[3, 1])] == [1, 3]
+    with pytest.raises(FileNotFoundError, match="run '9'"):
+        load_spool(root, ids=[9])
+
+
+def test_frames(root):
+    records = load_spool(root)
+    table = frame(records)
+    assert list(table.index) == [1, 2, 3]
+    assert list(table["config.algorithm.name"]) == ["sgd", "entropy_sgd", "replicated_sgd"]
+    assert table.loc[2, "test/center/error"] == 10.0
+    assert pd.isna(table.loc[3, "test/center/error"])
+    points = records[0].metrics
+    assert list(points.columns) == ["name", "step", "value", "gradient_evaluations", "time"]
+    error = points[points.name == "test/center/error"]
+    assert list(error.step) == [0, 1, 2, 3]
+    assert list(error.value) == [10.0, 5.0, 10 / 3, 2.5]
+    assert list(error.gradient_evaluations) == [0, 100, 200, 300]
+    assert points[points.name == "train/center/loss"].gradient_evaluations.isna().all()
+    assert set(metrics(records).run_id) == {1, 2, 3}
+
+
+def test_nothing_recorded(tmp_path, database):
+    assert load(database) == load_spool(tmp_path) == []
+    assert len(frame([])) == len(metrics([])) == 0
+
+
+def test_documents_of_sacred_itself_are_passed_over(root, database):
+    database.runs.insert_one({"_id": 77, "config": {}})
+    database.metrics.insert_one({"run_id": 77, "name": "x", "steps": [1], "values": [1.0], "timestamps": []})
+    replay(root, database)
+    assert [one.run_id for one in load(database)] == [1, 2, 3]
+
+
+class Count(monitoring.CommandListener):
+    def __init__(self):
+        self.commands = []
+
+    def started(self, event):
+        self.commands.append(event.command_name)
+
+    def succeeded(self, event):
+        pass
+
+    def failed(self, event):
+        pass
+
+
+@pytest.mark.parametrize("arguments", [{}, {"ids": range(1, 200)}, {"query": {"status": "COMPLETED"}}])
+def test_two_round_trips_for_many_runs(database, arguments, monkeypatch):
+    names = [f"split/network/{index}" for index in range(3)]
+    runs = [
+        {"_id": run_id, "uuid": str(run_id), "status": "COMPLETED", "start_time": None, "stop_time": None}
+        | {"config": {"seed": run_id}, "config_hash": "", "result": None, "info": {}}
+        for run_id in range(1, 500)
+    ]
+    database.runs.insert_many(runs)
+    entries = [
+        {"run_id": one["_id"], "name": name, "steps": [1], "values": [1.0], "timestamps": []}
+        for one in runs
+        for name in names
+    ]
+    database.metrics.insert_many(entries)
+    count = Count()
+    monkeypatch.setitem(databases.TIMEOUTS, "event_listeners", [count])
+    url = f"mongodb://{databases.address(database)}"
+    counted = databases.connect(url)
+    count.commands.clear()
+    records = load(counted, **arguments)
+    counted.client.close()
+    assert count.commands[:2] == ["find", "find"]
+    assert set(count.commands[2:]) <= {"endSessions"}
+    assert all(len(record.series) == 3 for record in records)
