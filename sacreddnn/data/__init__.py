@@ -9,5 +9,6 @@ from sacreddnn.data.dataset import DataError, Dataset, Split
 from sacreddnn.data.pipeline import Pipeline
 from sacreddnn.data.sources import SOURCES, load
 from sacreddnn.data.stream import Stream, batches
+from sacreddnn.data.streaming import make_stream
 
-__all__ = ["SOURCES", "DataError", "Dataset", "Pipeline", "Split", "Stream", "batches", "load"]
+__all__ = ["SOURCES", "DataError", "Dataset", "Pipeline", "Split", "Stream", "batches", "load", "make_stream"]

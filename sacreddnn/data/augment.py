@@ -92,9 +92,7 @@ class Flip(Augmentation):
 
     def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
         """Returns the samples, each mirrored with the given probability."""
-        flipped = (
-            (draws.uniform() < self.probability).nonzero().squeeze(1).to(pixels.device, non_blocking=True)
-        )
+        flipped = (draws.uniform() < self.probability).nonzero().squeeze(1).to(pixels.device, non_blocking=True)
         return self.flip(pixels, flipped)
 
     def flip(self, pixels: Tensor, samples: Tensor) -> Tensor:
@@ -225,9 +223,7 @@ class ResizedCrop(Augmentation):
     def boxes(self, draws: Draws, height: int, width: int) -> Tensor:
         """Returns one box a sample, shape (n, 4), int64: top, left, height, width."""
         area = (
-            height
-            * width
-            * (self.scale[0] + (self.scale[1] - self.scale[0]) * draws.uniform(self.attempts).double())
+            height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * draws.uniform(self.attempts).double())
         )
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         aspect = torch.exp(low + (high - low) * draws.uniform(self.attempts).double())

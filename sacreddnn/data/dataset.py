@@ -35,9 +35,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             shape = tuple(self.images.shape)
-            raise ValueError(
-                f"images: expected uint8 of shape (n, C, H, W), got {self.images.dtype} of shape {shape}"
-            )
+            raise ValueError(f"images: expected uint8 of shape (n, C, H, W), got {self.images.dtype} of shape {shape}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             shape = tuple(self.labels.shape)
             raise ValueError(f"labels: expected {len(self.images)} of int64, got {self.labels.dtype} {shape}")
@@ -53,6 +51,10 @@ class Split:
         """The shape of one image, (C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
+
+    def some_images(self) -> Tensor:
+        """Returns the images that statistics are taken of: all of them."""
+        return self.images
 
     def to(self, device: torch.device | str) -> Self:
         """Returns the same split on another device; itself where it is there already."""

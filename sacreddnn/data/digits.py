@@ -8,9 +8,7 @@ import torch
 
 from sacreddnn.data.dataset import DataError, Raw, Split
 
-NUM_TRAIN = (
-    1500  # the samples come in order of writers: the test digits are of other hands than the training digits
-)
+NUM_TRAIN = 1500  # the samples come in order of writers: the test digits are of other hands than the training digits
 
 
 def read(root: Path, *, download: bool = True) -> Raw:
@@ -26,9 +24,7 @@ def read(root: Path, *, download: bool = True) -> Raw:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise DataError(
-            "digits: the images come with scikit-learn; run `pip install scikit-learn`"
-        ) from error
+        raise DataError("digits: the images come with scikit-learn; run `pip install scikit-learn`") from error
     digits = load_digits()
     images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
     labels = torch.from_numpy(digits.target).long()

@@ -34,13 +34,9 @@ def read_idx(path: Path) -> Tensor:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: damaged or truncated gzip file ({error}); delete it and get it again"
-        ) from error
+        raise DataError(f"{path}: damaged or truncated gzip file ({error}); delete it and get it again") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise DataError(
-            f"{path}: not an IDX file of bytes (it begins with {content[:4].hex()!r}, expected '000008..')"
-        )
+        raise DataError(f"{path}: not an IDX file of bytes (it begins with {content[:4].hex()!r}, expected '000008..')")
     shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(content[3])]
     size = 1
     for length in shape:
@@ -48,9 +44,7 @@ def read_idx(path: Path) -> Tensor:
     start = 4 + 4 * len(shape)
     if len(content) - start != size:
         found = len(content) - start
-        raise DataError(
-            f"{path}: holds {found} bytes where its header says {size}; delete it and get it again"
-        )
+        raise DataError(f"{path}: holds {found} bytes where its header says {size}; delete it and get it again")
     # frombuffer refuses an empty buffer, a bytearray is writable as torch wants it
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)[start:].view(shape)
 

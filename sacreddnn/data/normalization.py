@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sacreddnn.data.dataset import Split
+
 # What the reference implementation divides by (PAPER.md, section 5). For CIFAR-10 its deviation is the mean
 # over images of each image's own deviation, smaller than that of the pixels; the values are kept to compare
 # with its runs.
@@ -32,9 +34,7 @@ def pixel_statistics(images: Tensor, chunk: int = 4096) -> tuple[tuple[float, ..
     channels = images.shape[1]
     total, squares = torch.zeros(channels, dtype=torch.int64), torch.zeros(channels, dtype=torch.int64)
     for part in images.split(chunk):
-        counts = torch.stack(
-            [torch.bincount(part[:, c].flatten(), minlength=256) for c in range(channels)]
-        ).cpu()
+        counts = torch.stack([torch.bincount(part[:, c].flatten(), minlength=256) for c in range(channels)]).cpu()
         values = torch.arange(256)
         total += (counts * values).sum(1)
         squares += (counts * values.square()).sum(1)
@@ -45,7 +45,7 @@ def pixel_statistics(images: Tensor, chunk: int = 4096) -> tuple[tuple[float, ..
     return tuple((mean / 255).tolist()), tuple(std.tolist())
 
 
-def statistics(normalization: str, name: str, images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(normalization: str, name: str, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns the mean and standard deviation per channel for a named normalisation.
 
     Args:
@@ -53,26 +53,22 @@ def statistics(normalization: str, name: str, images: Tensor) -> tuple[tuple[flo
             the reference implementation; "imagenet" for those of most pretrained networks; "none" for 0 and
             1.
         name: the data set, for "reference".
-        images: the training images, shape (n, C, H, W), uint8.
+        split: the training images; of images in files some thousands stand for all.
 
     Raises:
         ValueError: an unknown normalisation, or one without values for this data set.
     """
-    channels = images.shape[1]
+    channels = split.shape[0]
     if normalization == "pixel":
-        return pixel_statistics(images)
+        return pixel_statistics(split.some_images())
     if normalization == "none":
         return (0.0,) * channels, (1.0,) * channels
     if normalization == "reference":
         if name not in REFERENCE:
-            raise ValueError(
-                f"normalization: 'reference' has no values for {name}, only for {', '.join(REFERENCE)}"
-            )
+            raise ValueError(f"normalization: 'reference' has no values for {name}, only for {', '.join(REFERENCE)}")
         return REFERENCE[name]
     if normalization == "imagenet":
         if channels != 3:
-            raise ValueError(
-                f"normalization: 'imagenet' needs 3 channels, {name} has {channels}; use 'pixel'"
-            )
+            raise ValueError(f"normalization: 'imagenet' needs 3 channels, {name} has {channels}; use 'pixel'")
         return IMAGENET
     raise ValueError(f"normalization: {normalization!r} is unknown, allowed: {', '.join(CHOICES)}")

@@ -54,9 +54,7 @@ class Pipeline:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if len(mean) != len(std) or any(s <= 0 for s in std):
-            raise ValueError(
-                f"std: {tuple(std)} must hold one number above 0 per channel, as mean {tuple(mean)} does"
-            )
+            raise ValueError(f"std: {tuple(std)} must hold one number above 0 per channel, as mean {tuple(mean)} does")
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
         self.num_classes = num_classes
         built = build_augmentation(augmentation)
@@ -144,9 +142,7 @@ def build_augmentation(augmentation: str | Sequence[str | Mapping[str, Any]]) ->
         elif isinstance(entry, str):
             name, arguments = entry, {}
         else:
-            raise ValueError(
-                f"augmentation: {entry!r} must be a name or one name with its arguments, {{crop: 4}}"
-            )
+            raise ValueError(f"augmentation: {entry!r} must be a name or one name with its arguments, {{crop: 4}}")
         built.append(_build_one(name, arguments))
     return built
 
@@ -171,9 +167,7 @@ def _build_one(name: str, arguments: Any) -> Augmentation | Mixup:
         arguments = {allowed[0]: arguments} if allowed else {}
     unknown = [key for key in arguments if key not in allowed]
     if unknown:
-        raise ValueError(
-            f"augmentation: {name} has no argument {unknown[0]!r}, allowed: {', '.join(allowed)}"
-        )
+        raise ValueError(f"augmentation: {name} has no argument {unknown[0]!r}, allowed: {', '.join(allowed)}")
     try:
         return kind(**arguments)
     except TypeError as error:

@@ -39,9 +39,7 @@ def class_indices(chosen: Sequence[int | str], classes: tuple[str, ...], key: st
         else:
             near = difflib.get_close_matches(str(value), classes, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"{key}: unknown class {value!r}, allowed 0 to {len(classes) - 1} or a class name{hint}"
-            )
+            raise ValueError(f"{key}: unknown class {value!r}, allowed 0 to {len(classes) - 1} or a class name{hint}")
     if not indices or len(set(indices)) < len(indices):
         raise ValueError(f"{key}: {list(chosen)!r} must name at least one class and none of them twice")
     return indices
@@ -51,9 +49,8 @@ def _relabel(split: Split, new_label: Tensor) -> Split:
     """Returns the samples whose class has a new label >= 0, with that label."""
     labels = new_label[split.labels]
     kept = (labels >= 0).nonzero().squeeze(1)
-    return (
-        Split(split.images, labels) if len(kept) == len(labels) else Split(split.images, labels).subset(kept)
-    )
+    split = replace(split, labels=labels)
+    return split if len(kept) == len(labels) else split.subset(kept)
 
 
 def restrict_classes(raw: Raw, classes: Sequence[int | str]) -> Raw:
@@ -84,16 +81,11 @@ def map_to_binary(raw: Raw, positive: Sequence[int | str]) -> Raw:
         )
     new_label = torch.zeros(len(raw.classes), dtype=torch.int64)
     new_label[indices] = 1
-    sides = [
-        "+".join(name for i, name in enumerate(raw.classes) if (i in indices) == side)
-        for side in (False, True)
-    ]
+    sides = ["+".join(name for i, name in enumerate(raw.classes) if (i in indices) == side) for side in (False, True)]
     return Raw(_relabel(raw.train, new_label), _relabel(raw.test, new_label), (sides[0], sides[1]))
 
 
-def hold_out(
-    split: Split, validation: int | float, seed: int, stratified: bool = True
-) -> tuple[Split, Split | None]:
+def hold_out(split: Split, validation: int | float, seed: int, stratified: bool = True) -> tuple[Split, Split | None]:
     """Returns (training samples, validation samples), disjoint and together the split.
 
     Args:
@@ -108,9 +100,7 @@ def hold_out(
     num_samples = len(split)
     count = round(validation * num_samples) if 0 < validation < 1 else validation
     if count != int(count) or not 0 <= count < num_samples:
-        raise ValueError(
-            f"validation: {validation!r} is out of range, allowed 0 to {num_samples - 1} or a fraction"
-        )
+        raise ValueError(f"validation: {validation!r} is out of range, allowed 0 to {num_samples - 1} or a fraction")
     count = int(count)
     if count == 0:
         return split, None
@@ -126,9 +116,7 @@ def hold_out(
     return split.subset(order[count:].sort().values), split.subset(order[:count].sort().values)
 
 
-def take(
-    split: Split, num_train: int | None, num_per_class: int | None, seed: int, num_classes: int
-) -> Split:
+def take(split: Split, num_train: int | None, num_per_class: int | None, seed: int, num_classes: int) -> Split:
     """Returns a random subset of given size, or with as many samples of every class.
 
     A larger subset of the same seed contains the smaller one.
@@ -149,9 +137,7 @@ def take(
     labels = split.labels[order]
     fewest = int(torch.bincount(labels, minlength=num_classes).min())
     if not 1 <= num_per_class <= fewest:
-        raise ValueError(
-            f"num_per_class: {num_per_class} is out of range, allowed 1 to {fewest}, the smallest class"
-        )
+        raise ValueError(f"num_per_class: {num_per_class} is out of range, allowed 1 to {fewest}, the smallest class")
     chosen = [order[labels == label][:num_per_class] for label in range(num_classes)]
     return split.subset(torch.cat(chosen).sort().values)
 

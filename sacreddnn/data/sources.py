@@ -8,16 +8,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sacreddnn.data import digits, mnist, select, synthetic
+from sacreddnn.data import cifar, digits, folder, mnist, select, svhn, synthetic, tiny_imagenet
 from sacreddnn.data.dataset import Dataset, Raw
 from sacreddnn.data.normalization import statistics
 
 # A reader is called with the data folder, download=, and its own options; it returns the data set as its
 # files hold it.
 SOURCES: dict[str, Callable[..., Raw]] = {
+    "cifar10": cifar.read_cifar10,
+    "cifar100": cifar.read_cifar100,
     "digits": digits.read,
-    "fashion_mnist": mnist.read_fashion,
+    "fashion_mnist": mnist.read_fashion_mnist,
+    "folder": folder.read,
+    "imagenet": folder.read_imagenet,
+    "mnist": mnist.read_mnist,
+    "svhn": svhn.read,
     "synthetic": synthetic.read,
+    "tiny_imagenet": tiny_imagenet.read,
 }
 
 
@@ -63,7 +70,7 @@ def load(
         DataError: files are missing or damaged; the message says what to put where.
     """
     raw = reader(name, options or {})(Path(root), download=download, **(options or {}))
-    mean, std = statistics(normalization, name, raw.train.images)
+    mean, std = statistics(normalization, name, raw.train)
     if classes is not None:
         raw = select.restrict_classes(raw, classes)
     if binary is not None:
@@ -84,9 +91,7 @@ def reader(name: str, options: dict[str, Any]) -> Callable[..., Raw]:
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"dataset.name: unknown data set {name!r}, allowed: {', '.join(sorted(SOURCES))}{hint}"
-        )
+        raise ValueError(f"dataset.name: unknown data set {name!r}, allowed: {', '.join(sorted(SOURCES))}{hint}")
     function = SOURCES[name]
     allowed = reader_options(name)
     for key in options:

@@ -57,9 +57,7 @@ class Stream:
     ) -> None:
         num_samples = len(split)
         if not 1 <= batch_size <= num_samples:
-            raise ValueError(
-                f"batch_size: {batch_size} is out of range, allowed 1 to {num_samples} (training samples)"
-            )
+            raise ValueError(f"batch_size: {batch_size} is out of range, allowed 1 to {num_samples} (training samples)")
         rank, world = shard
         if not 0 <= rank < world:
             raise ValueError(f"shard: rank {rank} of {world} processes does not exist")
@@ -71,7 +69,6 @@ class Stream:
         self.split, self.batch_size, self.pipeline = split, batch_size, pipeline
         self.seed, self.stream, self.drop_last, self.shard = seed, stream, drop_last, shard
         self.epoch = self.position = 0
-        self._pixels = split.images.permute(0, 2, 3, 1)
         self._generator = torch.Generator()
         self._order: tuple[int, Tensor] | None = None
 
@@ -94,12 +91,10 @@ class Stream:
             Inputs, shape (n, C, H, W), of the pipeline's dtype, channels-last; targets, shape (n,), int64, or
             with mixup shape (n, num_classes), float32.
         """
-        batch = self._order_of(self.epoch)[
-            self.position * self.batch_size : (self.position + 1) * self.batch_size
-        ]
+        batch = self._order_of(self.epoch)[self.position * self.batch_size : (self.position + 1) * self.batch_size]
         rows, draws = self._rows_and_draws(len(batch))
         indices = batch if rows is None else batch[rows]
-        images = self._pixels.index_select(0, indices).permute(0, 3, 1, 2)
+        images = self.split.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
         labels = self.split.labels.index_select(0, indices)
         self._advance()
         return self._finish(images, labels, draws)
@@ -121,9 +116,7 @@ class Stream:
 
         With mixup a part of a minibatch starts one row early, because the first sample needs its neighbour.
         """
-        self._generator.manual_seed(
-            derive_seed(self.seed, "augmentation", self.stream, self.epoch, self.position)
-        )
+        self._generator.manual_seed(derive_seed(self.seed, "augmentation", self.stream, self.epoch, self.position))
         rank, world = self.shard
         if world == 1:
             return None, Draws(self._generator, num_rows)

@@ -55,16 +55,14 @@ def read(
         ("contrast", contrast, 0),
     ):
         if value < minimum:
-            raise ValueError(
-                f"{key}: {value} is out of range for synthetic images, allowed {minimum} or more"
-            )
+            raise ValueError(f"{key}: {value} is out of range for synthetic images, allowed {minimum} or more")
     generator = generator_for(seed, "synthetic")
     coarse = torch.randn(num_classes, channels, 4, 4, generator=generator)
     patterns = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
     flat = patterns.flatten(1)
-    patterns = (
-        (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True, correction=0) + 1e-6)
-    ).view_as(patterns)
+    patterns = ((flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True, correction=0) + 1e-6)).view_as(
+        patterns
+    )
     classes = tuple(f"class_{c}" for c in range(num_classes))
     return Raw(
         _sample(patterns, train_samples, contrast, generator),
@@ -76,10 +74,7 @@ def read(
 def _sample(patterns: Tensor, num_samples: int, contrast: float, generator: torch.Generator) -> Split:
     num_classes, channels, height, width = patterns.shape
     labels = torch.randperm(num_samples, generator=generator) % num_classes
-    rows = (
-        torch.randint(height // 8 + 1, (num_samples, 1, 1, 1), generator=generator)
-        + torch.arange(height)[:, None]
-    )
+    rows = torch.randint(height // 8 + 1, (num_samples, 1, 1, 1), generator=generator) + torch.arange(height)[:, None]
     columns = torch.randint(width // 8 + 1, (num_samples, 1, 1, 1), generator=generator) + torch.arange(width)
     parts = []
     for part in torch.arange(num_samples).split(1024):  # bounds the memory of the noise

@@ -1,0 +1,49 @@
+"""Members of zip and tar archives, read in memory: nothing is ever extracted to the disk."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from sacreddnn.data.dataset import DataError
+
+
+def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Returns the content of the wanted files of an archive, by their names in it.
+
+    Reading a member also checks it: zip keeps a checksum for each, gzip one for the whole.
+
+    Args:
+        path: a .zip, .tar, .tar.gz or .tgz file.
+        wanted: called with each member's name.
+
+    Raises:
+        DataError: not an archive, damaged, truncated, or with a member whose path leads out of the archive.
+    """
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = [info.filename for info in archive.infolist() if not info.is_dir()]
+                _refuse_escapes(path, names)
+                return {name: archive.read(name) for name in names if wanted(name)}
+        with tarfile.open(path) as tar:
+            members = tar.getmembers()
+            _refuse_escapes(path, [m.name for m in members] + [m.linkname for m in members if m.issym() or m.islnk()])
+            return {m.name: tar.extractfile(m).read() for m in members if m.isfile() and wanted(m.name)}  # type: ignore[union-attr]
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(f"{path}: damaged or truncated archive ({error}); delete it and get it again") from error
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        reason = error.strerror or str(error)
+        raise DataError(f"{path}: cannot be read as an archive ({reason}); delete it and get it again") from error
+
+
+def _refuse_escapes(path: Path, names: list[str]) -> None:
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+            raise DataError(f"{path}: member {name!r} leads out of the archive; do not use this file, get it elsewhere")
