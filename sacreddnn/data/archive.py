@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import tarfile
 import zipfile
 import zlib
@@ -17,7 +19,7 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     Reading a member also checks it: zip keeps a checksum for each, gzip one for the whole.
 
     Args:
-        path: a .zip, .tar, .tar.gz or .tgz file.
+        path: a .zip, .tar, .tar.gz or .tgz file; it must fit in memory.
         wanted: called with each member's name.
 
     Raises:
@@ -29,7 +31,9 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                 names = [info.filename for info in archive.infolist() if not info.is_dir()]
                 _refuse_escapes(path, names)
                 return {name: archive.read(name) for name in names if wanted(name)}
-        with tarfile.open(path) as tar:
+        # tarfile stops at the end of the archive, before gzip's checksum: decompress all of it first
+        content = gzip.decompress(path.read_bytes()) if path.suffix in (".gz", ".tgz") else path.read_bytes()
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             members = tar.getmembers()
             _refuse_escapes(path, [m.name for m in members] + [m.linkname for m in members if m.issym() or m.islnk()])
             return {m.name: tar.extractfile(m).read() for m in members if m.isfile() and wanted(m.name)}  # type: ignore[union-attr]
