@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train, measure and record one run: `python scripts/train.py with fashion_mnist lenet rsgd seed=1 training.epochs=10`."""
+"""Train, measure and record one run: `python scripts/train.py with fashion_mnist lenet rsgd training.epochs=10`."""
 
 import sys
 

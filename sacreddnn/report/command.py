@@ -1,0 +1,148 @@
+"""The command line of `scripts/report.py`: recorded runs listed, compared, and brought into the database.
+
+    report.py runs                                   a line a run
+    report.py compare 4 5 6 --out results/mine       table and figures of runs 4, 5 and 6
+    report.py compare --tag demo                     of the newest run of each algorithm and seed with that tag
+    report.py replay                                 bring the database in step with the runs on disk
+
+Exit status: 0 done; 1 the database is away or a run cannot be read; 2 a command that cannot be understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from sacreddnn.config import Config
+from sacreddnn.report import figures, tables
+from sacreddnn.tracking import database, mirror, runs
+from sacreddnn.tracking.runs import Record
+
+DEFAULTS = Config().tracking
+SIGMAS = (0.1, 0.3, 0.5)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except (OSError, ValueError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--root", default=DEFAULTS.root, help="folder of the runs on disk (%(default)s)")
+        command.add_argument("--mongo-url", help="a MongoDB in place of the embedded database; no password in it")
+        command.add_argument("--folder", default=DEFAULTS.folder, help="of the embedded database (%(default)s)")
+        command.set_defaults(run=function)
+        return command
+
+    for name, function, text in (
+        ("runs", list_runs, "list the recorded runs"),
+        ("compare", compare, "table and figures of several runs"),
+    ):
+        command = add(name, function, text)
+        command.add_argument("ids", nargs="*", type=int, help="run ids; all runs if neither ids nor a tag are given")
+        command.add_argument("--tag", help="only runs whose tracking.tags hold it")
+        command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
+        if name == "compare":
+            command.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS, help="columns of the local energy")
+            command.add_argument("--out", type=Path, help="folder for the table and the figures")
+    add("replay", replay, "bring the database in step with the runs on disk").add_argument(
+        "--force", action="store_true", help="write again what the database says it has"
+    )
+    return parser
+
+
+def read_records(arguments: argparse.Namespace) -> list[Record]:
+    """The records that the command line asks for, in the order of their ids.
+
+    Raises:
+        ValueError: there are none.
+    """
+    ids = arguments.ids or None
+    if arguments.from_disk:
+        records = runs.load_spool(arguments.root, ids)
+    else:
+        records = runs.load(database.connect(arguments.mongo_url, folder=arguments.folder), ids)
+    if arguments.tag:
+        records = [r for r in records if arguments.tag in r.config.get("tracking", {}).get("tags", [])]
+    if missing := set(arguments.ids) - {r.run_id for r in records}:
+        raise ValueError(f"runs {sorted(missing)}: not recorded; `report.py runs` lists those that are")
+    if not records:
+        tag = f" with tag {arguments.tag!r}" if arguments.tag else ""
+        raise ValueError(f"no runs{tag} are recorded; scripts/train.py makes them")
+    return records
+
+
+def newest(records: list[Record]) -> list[Record]:
+    """Of the completed runs of one data set, network, algorithm and seed the last one."""
+    last = {}
+    for record in sorted(records, key=lambda r: r.run_id):
+        names = (record.config[part]["name"] for part in ("dataset", "model", "algorithm"))
+        if record.status == "COMPLETED":
+            last[*names, record.config["seed"]] = record
+    return list(last.values())
+
+
+def list_runs(arguments: argparse.Namespace) -> int:
+    """Print a line a run."""
+    rows = [
+        {
+            "run": r.run_id,
+            "status": r.status,
+            "started (UTC)": r.start_time.strftime("%Y-%m-%d %H:%M") if r.start_time else "-",
+            "dataset": r.config["dataset"]["name"],
+            "model": r.config["model"]["name"],
+            "algorithm": r.config["algorithm"]["name"],
+            "seed": r.config["seed"],
+            "test error (%)": f"{r.result['test/center/error']:.2f}" if "test/center/error" in r.result else "-",
+        }
+        for r in read_records(arguments)
+    ]
+    print(pd.DataFrame(rows).to_string(index=False))
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Print the table; with --out write it as Markdown and CSV, and the figures as PNG and PDF."""
+    records = read_records(arguments)
+    records = records if arguments.ids else newest(records)
+    frame = tables.comparison(records, arguments.sigmas)
+    print(tables.to_text(frame))
+    if (out := arguments.out) is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "comparison.md").write_text(tables.to_markdown(frame))
+        (out / "comparison.csv").write_text(tables.to_csv(frame))
+        figures.save(figures.learning_curves(records), out / "learning_curves")
+        figures.save(figures.local_energy_profiles(records), out / "local_energy_profiles")
+        print(f"\n{out}/: comparison.md, comparison.csv, learning_curves.png, local_energy_profiles.png (and .pdf)")
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Bring the database in step with the runs on disk and say what was done."""
+    done = mirror.replay(
+        arguments.root, database.connect(arguments.mongo_url, folder=arguments.folder), force=arguments.force
+    )
+    print(
+        f"{done.runs} runs written ({done.points} points, {done.artifacts} artifacts), {done.unchanged} were there, "
+        f"{done.running} still running"
+    )
+    for line in done.failed:
+        print(f"not written: {line}", file=sys.stderr)
+    return 1 if done.failed else 0
