@@ -12,22 +12,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Scalar = bool | int | float | str | None
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run: one line for the person who wrote it."""
-
-
-class Section(BaseModel):
-    """Strict types, no unknown keys, no change after it is made."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
-
+from sacreddnn.algorithm_config import ALGORITHMS, AlgorithmConfig, SGDConfig
+from sacreddnn.schema import ConfigError, Count, Fraction, NonNegative, Positive, Section
 
 class DatasetConfig(Section):
     """Which images, which of them, and how the network sees them."""
@@ -59,65 +45,6 @@ class ModelConfig(Section):
         return self.model_extra or {}
 
 
-class SGDConfig(Section):
-    """The baseline."""
-
-    name: Literal["sgd"] = "sgd"
-    optimizer: str = "sgd"  # any of torch.optim
-    optimizer_options: dict[str, Scalar | list[float]] = {}  # beyond momentum and nesterov
-    momentum: Fraction | None = None  # sgd: 0.9 by default; None where the optimizer has none
-    nesterov: bool | None = None  # sgd: True by default
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_sgd(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("optimizer", "sgd") == "sgd":
-            filled = {key: value for key, value in values.items() if value is not None}
-            return {"momentum": 0.9, "nesterov": True, **filled}
-        return values
-
-
-class EntropySGDConfig(SGDConfig):
-    """Entropy-SGD; momentum and nesterov are those of the outer step."""
-
-    name: Literal["esgd"] = "esgd"  # type: ignore[assignment]
-    inner_steps: Count = 5
-    inner_lr: Positive = 0.05
-    inner_momentum: Fraction = 0.9
-    inner_weight_decay: NonNegative = 1e-4
-    coupling: NonNegative | Literal["auto"] = 0.5
-    coupling_growth: Annotated[float, Field(gt=-1)] = 1e-4
-    coupling_max: Positive | None = None
-    noise: NonNegative = 1e-4
-    noise_convention: Literal["paper", "reference"] = "paper"
-    averaging: Fraction = 0.75
-    scale_by_coupling: bool = True
-
-
-class ReplicatedSGDConfig(SGDConfig):
-    """Replicated-SGD; the base optimizer moves each replica."""
-
-    name: Literal["rsgd"] = "rsgd"  # type: ignore[assignment]
-    replicas: Annotated[int, Field(ge=1, le=64)] = 3
-    budget: Literal["shared", "per_replica"] = "shared"  # of gradient evaluations: rSGD, or rSGD x y
-    coupling: NonNegative | Literal["auto"] = "auto"
-    coupling_growth: Positive = 1e4  # over the whole training
-    coupling_schedule: Literal["exponential", "linear", "cosine", "constant"] = "exponential"
-    coupling_updates: Literal["epoch", "step"] = "epoch"
-    coupling_period: Count = 1
-    coupling_form: Literal["relaxation", "gradient"] = "relaxation"
-
-    @model_validator(mode="after")
-    def _coupling_needs_replicas(self) -> ReplicatedSGDConfig:
-        if self.replicas < 2 and self.coupling != 0:
-            raise ValueError("replicas: 1 has nothing to couple to; use 2 or more, or algorithm.coupling=0")
-        return self
-
-
-ALGORITHMS = ["sgd", "esgd", "rsgd"]
-Algorithm = Annotated[SGDConfig | EntropySGDConfig | ReplicatedSGDConfig, Field(discriminator="name")]
-
-
 class LrScheduleConfig(Section):
     """Factor on training.lr; milestones, every and warmup in epochs."""
 
@@ -140,6 +67,9 @@ class TrainingConfig(Section):
     weight_decay: NonNegative = 1e-4  # per replica
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     label_smoothing: Fraction = 0.0
+    flood: NonNegative = 0.0  # the loss is not driven below this value; 0: no flooding
+    accumulate: Count = 1  # parts in which a minibatch goes through the network: the same step in less memory
+    clip_norm: Positive | None = None  # upper bound of the norm of each replica's gradient
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     num_threads: Count | None = None  # of the CPU; None: all cores
@@ -171,8 +101,8 @@ class EvaluationConfig(Section):
     every: Count = 1  # epochs
     batch_size: Count = 1000
     num_train: Count | None = 10000  # clean training images looked at along the way; the final errors use all
-    replicas: bool = False  # evaluate each replica along the way too
-    batch_norm: Literal["running", "reestimated"] = "running"  # statistics of the center's batch norm
+    replicas: bool = False  # evaluate each replica and their ensemble too
+    batch_norm: Literal["running", "reestimated", "both"] = "running"  # statistics of the center's batch norm
     flatness: FlatnessConfig = FlatnessConfig()
 
 
@@ -191,6 +121,7 @@ class TrackingConfig(Section):
     database: bool = True  # False: on disk only; `scripts/report.py replay` brings runs into a database later
     mongo_url: str | None = None  # None: the embedded server
     folder: str = "results/database"  # of the embedded server
+    tags: list[str] = []  # to find runs that belong together
 
     @field_validator("mongo_url")
     @classmethod
@@ -206,7 +137,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     dataset: DatasetConfig = DatasetConfig()
     model: ModelConfig = ModelConfig()
-    algorithm: Algorithm = SGDConfig()
+    algorithm: AlgorithmConfig = SGDConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
