@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from sacreddnn.algorithms.optimizers import base_optimizer
+from sacreddnn.collective import Group
 from sacreddnn.weights import Weights
 
 Closure = Callable[[], Tensor]
@@ -25,8 +26,9 @@ class Algorithm(torch.optim.Optimizer):
     """Base of all algorithms: the replica matrix, a base optimizer, the cost counter.
 
     Args:
-        replicas: the parameters of each replica (one for a single-network algorithm).
+        replicas: the parameters of each replica in this process (one for a single-network algorithm).
         lr: learning rate, per replica; a scheduler changes it through `param_groups`.
+        group: where all replicas are; by default in this process.
         optimizer: name of the base optimizer in torch.optim, with its options.
 
     Attributes:
@@ -37,12 +39,19 @@ class Algorithm(torch.optim.Optimizer):
     evaluations_per_step = 1  # gradient evaluations of one replica in one step
 
     def __init__(
-        self, replicas: Sequence[Iterable[Parameter]], lr: float, *, optimizer: str = "sgd", **options: Any
+        self,
+        replicas: Sequence[Iterable[Parameter]],
+        lr: float,
+        *,
+        group: Group | None = None,
+        optimizer: str = "sgd",
+        **options: Any,
     ) -> None:
         if not lr > 0:
             raise ValueError(f"lr: {lr} is not allowed, it must be > 0")
         lists = [list(parameters) for parameters in replicas]
         self.weights = Weights(lists)
+        self.group = group or Group(len(lists))
         super().__init__([p for parameters in lists for p in parameters], {"lr": lr})
         self.base = base_optimizer(optimizer, self._base_parameters(), lr, **options)
         self.progress = 0.0
@@ -54,8 +63,8 @@ class Algorithm(torch.optim.Optimizer):
 
     @property
     def num_streams(self) -> int:
-        """Independent minibatch streams it reads: one per replica."""
-        return len(self.weights)
+        """Independent minibatch streams it reads: one per replica, over all processes."""
+        return self.group.num_replicas
 
     @property
     def lr(self) -> float:
@@ -71,8 +80,8 @@ class Algorithm(torch.optim.Optimizer):
         """One step.
 
         Args:
-            closure: clears the gradients, computes the loss of each replica on its own minibatch, calls `backward` on
-                their sum and returns them, shape (y,) (a scalar for one network).
+            closure: clears the gradients, computes the loss of each replica of this process on its own minibatch,
+                calls `backward` on their sum and returns them, shape (y,) (a scalar for one network).
 
         Returns:
             What the closure returned (at its first call).
@@ -87,7 +96,7 @@ class Algorithm(torch.optim.Optimizer):
         with torch.enable_grad():
             losses = closure()
         self.weights.collect_gradients()
-        self.gradient_evaluations += len(self.weights)
+        self.gradient_evaluations += self.group.num_replicas
         return losses
 
     def step_base(self, lr: float | None = None) -> None:

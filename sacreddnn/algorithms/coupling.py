@@ -13,6 +13,8 @@ SCHEDULES = ("exponential", "linear", "cosine", "constant")
 def distance(w: Tensor, center: Tensor) -> Tensor:
     """d(w, center) = 1/2 sum_i (w_i - center_i)^2, for each row of w (PAPER: the distance of the local entropy).
 
+    Row by row, here as in `relax_`, so that a row gives the same bits whichever rows stand beside it.
+
     Args:
         w: shape (y, N) or (N,).
         center: shape (N,).
@@ -20,7 +22,9 @@ def distance(w: Tensor, center: Tensor) -> Tensor:
     Returns:
         Shape (y,) or ().
     """
-    return (w - center).square_().sum(-1) / 2
+    if w.ndim > 1:
+        return torch.stack([distance(row, center) for row in w])
+    return (w - center).square_().sum() / 2
 
 
 def schedule(name: str, start: float, growth: float, progress: float, num_updates: int | None = None) -> float:
@@ -59,4 +63,5 @@ def relax_(W: Tensor, center: Tensor, rate: float) -> None:
     The exact solution of dw/dt = -(w - center) over a time `rate`, hence stable for every rate >= 0; the mean of
     the rows stays where it is when it is the center.
     """
-    W.lerp_(center.expand_as(W), -math.expm1(-rate))
+    for w in W:
+        w.lerp_(center, -math.expm1(-rate))

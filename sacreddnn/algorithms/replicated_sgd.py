@@ -32,6 +32,7 @@ from torch.nn import Parameter
 
 from sacreddnn.algorithms.base import Algorithm, Closure
 from sacreddnn.algorithms.coupling import SCHEDULES, distance, relax_, schedule
+from sacreddnn.collective import Group
 
 FORMS = ("relaxation", "gradient")
 
@@ -59,7 +60,8 @@ class ReplicatedSGD(Algorithm):
     """Replicated-SGD. Cost: y gradient evaluations a step; inference costs one network, the center.
 
     Args:
-        replicas: the parameters of each of the y replicas, e.g. `[network.parameters() for network in networks]`.
+        replicas: the parameters of each of the y replicas, e.g. `[network.parameters() for network in networks]`;
+            of those in this process, when they are spread over several.
         lr: learning rate of each replica.
         coupling: gamma_0 >= 0, or "auto" (see above).
         coupling_growth: total factor > 0 by which gamma grows while `progress` goes from 0 to 1.
@@ -67,6 +69,7 @@ class ReplicatedSGD(Algorithm):
         coupling_updates: how often gamma changes during the training; None: at every step.
         coupling_period: K >= 1.
         coupling_form: "relaxation" or "gradient".
+        group: where all replicas are; by default in this process.
         optimizer: base optimizer by name, with its options; it acts on each replica separately.
     """
 
@@ -81,6 +84,7 @@ class ReplicatedSGD(Algorithm):
         coupling_updates: int | None = None,
         coupling_period: int = 1,
         coupling_form: str = "relaxation",
+        group: Group | None = None,
         optimizer: str = "sgd",
         **options: Any,
     ) -> None:
@@ -109,7 +113,7 @@ class ReplicatedSGD(Algorithm):
         ):
             if not ok:
                 raise ValueError(f"{key}: {value!r} is not allowed, it must be {allowed}")
-        super().__init__(replicas, lr, optimizer=optimizer, **options)
+        super().__init__(replicas, lr, group=group, optimizer=optimizer, **options)
         self.coupling_start = None if isinstance(coupling, str) else float(coupling)
         self.coupling_growth, self.coupling_schedule = coupling_growth, coupling_schedule
         self.coupling_updates, self.coupling_period = coupling_updates, coupling_period
@@ -137,11 +141,13 @@ class ReplicatedSGD(Algorithm):
         if self.coupling_start is None:
             self.coupling_start = self._automatic_coupling(losses)
         self.num_steps += 1
-        couple = len(W) > 1 and self.num_steps % self.coupling_period == 0
+        couple = self.group.num_replicas > 1 and self.num_steps % self.coupling_period == 0
         strength = self.coupling_period * self.coupling
         if couple and self.coupling_form == "gradient":
             self._check_stability(strength)
-            G.add_(W - self.center(), alpha=strength)
+            center = self.center()
+            for w, g in zip(W, G, strict=True):  # row by row: the same bits for any number of rows
+                g.add_(w - center, alpha=strength)
         self.step_base()
         if couple and self.coupling_form == "relaxation":
             relax_(W, self.center(), self.lr * strength)
@@ -149,10 +155,10 @@ class ReplicatedSGD(Algorithm):
 
     def _automatic_coupling(self, losses: Tensor) -> float:
         """gamma_0 at which loss and coupling term are equal, with the losses at the current (initial) weights."""
-        spread = distance(self.weights.values, self.center()).mean().item()
-        if len(self.weights) > 1 and spread == 0:
+        spread = self.group.gather(distance(self.weights.values, self.center())).mean().item()
+        if self.group.num_replicas > 1 and spread == 0:
             raise ValueError("coupling: 'auto' needs replicas that start at different weights; these are all equal")
-        return losses.mean().item() / spread if spread else 0.0
+        return self.group.gather(losses).mean().item() / spread if spread else 0.0
 
     def _check_stability(self, strength: float) -> None:
         """Refuse a gradient-form coupling whose own dynamics diverge (judged for sgd; other optimizers rescale it)."""
@@ -169,14 +175,14 @@ class ReplicatedSGD(Algorithm):
 
     def center(self) -> Tensor:
         """wbar, the mean of the replicas."""
-        return self.weights.values.mean(0)
+        return self.group.mean(self.weights.values)
 
     def metrics(self) -> dict[str, float]:
         """The coupling gamma, the mean distance d of the replicas to the center, and the center's norm."""
         center = self.center()
         return {
             "coupling": self.coupling,
-            "distance": distance(self.weights.values, center).mean().item(),
+            "distance": self.group.gather(distance(self.weights.values, center)).mean().item(),
             "center_norm": math.sqrt(center.square().sum().item()),
         }
 

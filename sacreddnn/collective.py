@@ -1,0 +1,80 @@
+"""Sums and means over replicas that may live in several processes; here, one process has them all.
+
+An algorithm asks its `Group` for the center and for numbers of all replicas, and does not know where they are.
+`training.distributed` has the group of a run that `torchrun` started.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLOCK = 1 << 15  # coordinates that a CPU sums at a time, so that their float64 copies stay in its cache
+
+
+class Group:
+    """The y replicas, all in this process.
+
+    Args:
+        num_replicas: y.
+
+    Attributes:
+        num_replicas: y, over all processes.
+        replicas: numbers of those in this process, in order; their weights are the rows of its W.
+        shard: (part, number of parts) of each minibatch that this process reads.
+        rank: of this process among all `size` of the run; 0 records, evaluates last, and writes checkpoints.
+    """
+
+    rank, size = 0, 1
+
+    def __init__(self, num_replicas: int) -> None:
+        self.num_replicas = num_replicas
+        self.replicas = range(num_replicas)
+        self.shard = (0, 1)
+
+    def sum_replicas(self, values: Tensor) -> Tensor:
+        """`values` summed over the processes that hold different replicas, in place."""
+        return values
+
+    def sum_shards(self, values: Tensor) -> Tensor:
+        """`values` summed over the processes that hold the same replica, in place."""
+        return values
+
+    def sum_all(self, values: Tensor) -> Tensor:
+        """`values` summed over all processes, in place."""
+        return values
+
+    @torch.no_grad()
+    def mean(self, W: Tensor) -> Tensor:
+        """1/y sum_a w^a over all replicas, the same bits wherever they are.
+
+        The sum is made in float64. There the sum of y float32 numbers is exact, hence independent of its order, unless
+        their magnitudes differ by more than 2^29 / y; then it is off by 2^-53, relatively, and the mean by at most one
+        unit in its last place. Cost: one all-reduce of one float64 vector.
+
+        Args:
+            W: shape (replicas of this process, N), floating point.
+
+        Returns:
+            Shape (N,), dtype of W.
+        """
+        center = torch.empty_like(W[0])
+        wide = torch.float64 if W.device.type != "mps" else W.dtype  # which has no float64, and runs one process
+        block = BLOCK if W.device.type == "cpu" and self.size == 1 else max(W.shape[1], 1)
+        for start in range(0, W.shape[1], block):
+            rows = W[:, start : start + block].to(wide)
+            center[start : start + block] = self.sum_replicas(rows.sum(0)).div_(self.num_replicas)
+        return center
+
+    def gather(self, values: Tensor) -> Tensor:
+        """One number or row per replica of this process -> of all y replicas, in order, on every process.
+
+        Args:
+            values: shape (replicas of this process, ..).
+
+        Returns:
+            Shape (y, ..), dtype of values, detached.
+        """
+        everyone = values.new_zeros(self.num_replicas, *values.shape[1:])
+        everyone[self.replicas.start : self.replicas.stop] = values.detach()
+        return self.sum_replicas(everyone)  # all but one summand are zero: exact
