@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from sacreddnn import data, models
-from sacreddnn.algorithms import SGD, Algorithm, EntropySGD, ReplicatedSGD
+from sacreddnn.algorithm_config import ReplicatedSGDConfig
+from sacreddnn.algorithms import ALGORITHMS, Algorithm
 from sacreddnn.algorithms.optimizers import takes
-from sacreddnn.config import Config, ConfigError, EntropySGDConfig, ReplicatedSGDConfig
+from sacreddnn.config import Config, ConfigError
 from sacreddnn.data import Dataset, Pipeline, Stream, sources
 from sacreddnn.data.seeds import derive_seed
 from sacreddnn.training.batchnorm import CenterNetwork
@@ -121,18 +124,20 @@ def make_network(config: Config, dataset: Dataset, pipeline: Pipeline, replica: 
 def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int) -> Algorithm:
     """The algorithm over the networks' parameters; it flattens them."""
     c = config.algorithm
+    cls: Any = ALGORITHMS[c.name]
     options = c.model_dump(exclude={"name", "replicas", "budget", "optimizer_options"}, exclude_none=True)
     options |= c.optimizer_options
     if takes(c.optimizer, "weight_decay") or config.training.weight_decay > 0:
         options["weight_decay"] = config.training.weight_decay
-    if isinstance(c, ReplicatedSGDConfig):
-        options["coupling_updates"] = num_epochs if c.coupling_updates == "epoch" else None
-        return ReplicatedSGD([n.parameters() for n in networks], config.training.lr, **options)
-    if isinstance(c, EntropySGDConfig):
+    if "generator" in inspect.signature(cls).parameters:
         device = next(networks[0].parameters()).device
         options["generator"] = torch.Generator(device).manual_seed(derive_seed(config.seed, "noise"))
-        return EntropySGD(networks[0].parameters(), config.training.lr, **options)
-    return SGD(networks[0].parameters(), config.training.lr, **options)
+    if not isinstance(c, ReplicatedSGDConfig):
+        return cls(networks[0].parameters(), config.training.lr, networks=networks, **options)
+    options["coupling_updates"] = num_epochs if c.coupling_updates == "epoch" else None
+    if (rate := options.pop("coupling_rate")) != "auto":
+        options["coupling_growth"] = (1 + rate) ** config.training.epochs
+    return cls([n.parameters() for n in networks], config.training.lr, networks=networks, **options)
 
 
 def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks: list[nn.Module],
@@ -158,7 +163,10 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
         Stream(dataset.train, c.batch_size, seed=config.seed, stream=a, pipeline=pipeline, drop_last=c.drop_last)
         for a in range(algorithm.num_streams)
     ]
-    objective = Objective(networks, make_loss(c.loss, c.label_smoothing), dtype, device)
+    objective = Objective(
+        networks, make_loss(c.loss, c.label_smoothing), dtype, device,
+        flood=c.flood, accumulate=c.accumulate, clip_norm=c.clip_norm,
+    )  # fmt: skip
     schedule = lr_schedule(epochs=c.epochs, **c.lr_schedule.model_dump())
     return Training(
         networks, algorithm, objective, streams, num_steps=num_steps, num_epochs=c.epochs, lr=c.lr,

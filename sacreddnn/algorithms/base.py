@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
+from sacreddnn.algorithms.checks import require
 from sacreddnn.algorithms.optimizers import base_optimizer
+from sacreddnn.algorithms.statistics import frozen_statistics
 from sacreddnn.collective import Group
 from sacreddnn.weights import Weights
 
@@ -29,6 +31,8 @@ class Algorithm(torch.optim.Optimizer):
         replicas: the parameters of each replica in this process (one for a single-network algorithm).
         lr: learning rate, per replica; a scheduler changes it through `param_groups`.
         group: where all replicas are; by default in this process.
+        networks: the network or networks that the parameters belong to. Given, running statistics of batch norm follow
+            only the first gradient evaluation of a step with several (SAM, weight noise); not needed otherwise.
         optimizer: name of the base optimizer in torch.optim, with its options.
 
     Attributes:
@@ -44,16 +48,17 @@ class Algorithm(torch.optim.Optimizer):
         lr: float,
         *,
         group: Group | None = None,
+        networks: nn.Module | Sequence[nn.Module] = (),
         optimizer: str = "sgd",
         **options: Any,
     ) -> None:
-        if not lr > 0:
-            raise ValueError(f"lr: {lr} is not allowed, it must be > 0")
+        require("lr", lr, "> 0", lambda x: x > 0)
         lists = [list(parameters) for parameters in replicas]
         self.weights = Weights(lists)
         self.group = group or Group(len(lists))
         super().__init__([p for parameters in lists for p in parameters], {"lr": lr})
         self.base = base_optimizer(optimizer, self._base_parameters(), lr, **options)
+        self.networks = [networks] if isinstance(networks, nn.Module) else list(networks)
         self.progress = 0.0
         self.gradient_evaluations = 0
 
@@ -87,13 +92,18 @@ class Algorithm(torch.optim.Optimizer):
             What the closure returned (at its first call).
         """
 
-    def evaluate(self, closure: Closure | None) -> Tensor:
-        """Call the closure; afterwards G holds the gradients at W. Costs one gradient evaluation a replica."""
+    def evaluate(self, closure: Closure | None, *, frozen: bool = False) -> Tensor:
+        """Call the closure; afterwards G holds the gradients at W. Costs one gradient evaluation a replica.
+
+        Args:
+            closure: see `step`.
+            frozen: leave the buffers of `networks` (batch norm's running statistics) as they are.
+        """
         if closure is None:
             raise ValueError(
                 "closure: missing; call step(closure), closure() clears gradients, runs backward, returns the loss"
             )
-        with torch.enable_grad():
+        with torch.enable_grad(), frozen_statistics(self.networks if frozen else ()):
             losses = closure()
         self.weights.collect_gradients()
         self.gradient_evaluations += self.group.num_replicas

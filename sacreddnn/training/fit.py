@@ -69,6 +69,7 @@ class Training:
         self.networks, self.algorithm, self.objective, self.streams = networks, algorithm, objective, streams
         self.num_steps, self.num_epochs = num_steps, num_epochs
         self.lr, self.lr_schedule, self.seed = lr, lr_schedule, seed
+        algorithm.networks = list(networks)
         self.step = 0
         self.seconds = 0.0  # spent in training steps, over all attempts
         self.loss_sum = torch.zeros((), device=algorithm.weights.values.device)

@@ -72,27 +72,67 @@ class Objective:
         loss: (outputs, targets) -> mean loss.
         dtype: of the forward pass (autocast); the loss itself is float32.
         device: where the networks are.
+        flood: b >= 0. Each replica descends |L - b| + b (Ishida et al. 2020, arXiv 2002.08709), so that its loss stays
+            around b; 0: no flooding.
+        accumulate: parts >= 1 in which a minibatch goes through the network, one after another. The gradient is that of
+            the whole minibatch, in less memory; batch norm sees one part at a time.
+        clip_norm: > 0, upper bound of the norm of each replica's gradient; None: no bound.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], loss: Loss, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        loss: Loss,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        flood: float = 0.0,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+    ) -> None:
         self.networks, self.loss = networks, loss
         self.dtype, self.device = dtype, device
+        self.flood, self.accumulate, self.clip_norm = flood, accumulate, clip_norm
 
     def __call__(
-        self, batches: Sequence[tuple[Tensor, Tensor]], before: Callable[[int], None] = lambda replica: None
+        self,
+        batches: Sequence[tuple[Tensor, Tensor]],
+        before: Callable[[int], None] = lambda replica: None,
+        combine: Callable[[Tensor], Tensor] = lambda losses: losses,
     ) -> Tensor:
-        """Losses of the replicas, shape (y,), detached; their gradients are added to the parameters'.
+        """Losses of the replicas, shape (y,), detached and not flooded; their gradients are in the parameters'.
 
         Args:
-            batches: one (inputs, targets) per replica.
+            batches: one (inputs, targets) per replica. The parameters' gradients must be zero before.
             before: called with the number of each replica before its forward pass (seeds its random draws).
+            combine: called with the losses once gradients are there, before flooding and clipping, which need those of
+                the whole minibatch: averages both over processes that share one, and returns the losses.
         """
         losses = []
         for replica, (network, (inputs, targets)) in enumerate(zip(self.networks, batches, strict=True)):
             before(replica)
+            losses.append(self._add_gradients(network, inputs, targets))
+        combined = combine(torch.stack(losses))
+        for network, loss in zip(self.networks, combined, strict=True):
+            self._reshape_gradients(network, loss)
+        return combined
+
+    def _add_gradients(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of one minibatch, part by part; its gradient is added to the parameters'."""
+        total = torch.zeros((), device=self.device)
+        for x, y in zip(inputs.chunk(self.accumulate), targets.chunk(self.accumulate), strict=True):
             with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-                outputs = network(inputs)
-            loss = self.loss(outputs.float(), targets)
+                outputs = network(x)
+            loss = self.loss(outputs.float(), y) * (len(x) / len(inputs))
             loss.backward()
-            losses.append(loss.detach())
-        return torch.stack(losses)
+            total += loss.detach()
+        return total
+
+    @torch.no_grad()
+    def _reshape_gradients(self, network: nn.Module, loss: Tensor) -> None:
+        """Flooding, then clipping, of the gradient of one replica; neither waits for the device."""
+        parameters = [p for p in network.parameters() if p.grad is not None]
+        if self.flood > 0:  # the gradient of |L - b|
+            torch._foreach_mul_([p.grad for p in parameters], (loss - self.flood).sign())
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
