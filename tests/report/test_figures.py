@@ -1,5 +1,7 @@
 """What the figures draw against the records, and their files to the byte."""
 
+from datetime import datetime
+
 import matplotlib
 import numpy as np
 import pytest
@@ -8,6 +10,11 @@ from report_cases import SIGMAS, changed, demo, points, profile, run, seeded
 
 from sacreddnn.report import figures, style
 from sacreddnn.report.labels import spread
+from sacreddnn.report.tables import comparison, to_text
+from sacreddnn.tracking.folder import Series
+from sacreddnn.tracking.runs import Record
+
+NOW = datetime(2025, 1, 1)
 
 
 def lines(figure):
@@ -30,7 +37,7 @@ def test_single_runs_are_drawn_as_recorded():
 
 
 def test_seeds_are_a_mean_and_a_band():
-    curves = [[(1, 4.0, 10), (2, 1.0, 20)], [(1, 6.0, 10), (2, 3.0, 20), (3, 0.0, 30)]]
+    curves = [[(1, 6.0, 10), (2, 3.0, 20), (3, 0.0, 30)], [(1, 4.0, 10), (2, 1.0, 20)]]
     records = [changed(run(i, seed=i), metrics=points({"test/center/error": c})) for i, c in enumerate(curves)]
     figure = figures.learning_curves(records)
     (line,) = lines(figure).values()
@@ -132,6 +139,22 @@ def test_errors_say_what_there_is():
         figures.learning_curves([])
 
 
+def test_a_record_of_the_database_is_a_record_of_the_report():
+    made = run(1)
+    steps = [int(step) for step in made.metrics["step"]]
+    series = Series(
+        steps, made.metrics["value"].tolist(), made.metrics["gradient_evaluations"].tolist(), [NOW] * len(steps)
+    )
+    record = Record(
+        run_id=1, uuid="uuid", status="COMPLETED", start_time=NOW, stop_time=NOW, config=made.config, config_hash="hash",
+        result=made.result, info=made.info,
+    )  # fmt: skip
+    record.series = {"test/center/error": series, "without/any/cost": Series([1], [1.0], [None], [NOW])}
+    (line,) = lines(figures.learning_curves([record])).values()
+    assert line.get_ydata().tolist() == made.metrics["value"].tolist()
+    assert to_text(comparison([record])) == to_text(comparison([made]))
+
+
 def test_runs_without_the_numbers_are_passed_over():
     without = changed(run(4, "sam"), info={}, metrics=points({}))
     assert "SAM" not in lines(figures.learning_curves([*demo(), without]))
@@ -150,7 +173,9 @@ def test_a_profile_measured_at_other_sigmas_still_has_a_line():
 def test_files_are_equal_to_the_byte_whatever_the_reader_has_set(tmp_path, monkeypatch):
     first = figures.save(figures.learning_curves(seeded()), tmp_path / "new" / "a")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    with matplotlib.rc_context({"figure.figsize": (3, 3), "font.size": 20, "lines.linewidth": 9, "savefig.dpi": 20}):
+    with matplotlib.rc_context(
+        {"figure.figsize": (3, 3), "font.size": 20, "lines.linewidth": 9, "axes.facecolor": "black"}
+    ):
         figure = figures.learning_curves(seeded()[::-1])
         second = figures.save(figure, tmp_path / "b.png")
         third = figures.save(figure, tmp_path / "c.pdf")

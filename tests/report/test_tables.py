@@ -81,7 +81,7 @@ def test_repeated_and_unfinished_runs_are_left_out_and_said_so():
         changed(run(8, "esgd", seed=3), status="FAILED", result={}),
         changed(run(9), status="INTERRUPTED", result={}, info={}),
     ]
-    frame = tables.comparison(records)
+    frame = tables.comparison(records[::-1])
     row = frame.set_index("algorithm").loc["Entropy-SGD"]
     assert row["test_error"] == pytest.approx(11)  # 12, 10, 11
     assert (row["runs"], row["run_ids"]) == (3, "2 3 7")
