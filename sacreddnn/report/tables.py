@@ -171,7 +171,7 @@ def _measured(groups: list[Group]) -> list[str]:
     ways: dict[str, list[int]] = {}
     for record in (record for one in groups for record in one.records):
         if profile := record.info.get("local_energy"):
-            ways.setdefault(_way(profile), []).append(record.run_id)
+            ways.setdefault(_way(profile, record.info), []).append(record.run_id)
     text = (
         "Local energy: rise of the {} error in percentage points when every weight w becomes w + σ z w, "
         "z standard normal"
@@ -180,16 +180,16 @@ def _measured(groups: list[Group]) -> list[str]:
     return [f"{text.format(way.split('|')[0])}; {way.split('|')[1]}{where[way]}." for way in ways]
 
 
-def _way(profile: Mapping[str, Any]) -> str:
-    """Split and description, joined by a bar."""
+def _way(profile: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    """Split and description, joined by a bar; batch norm only where the network has it."""
     parts = []
     if profile.get("num_samples") is not None:
         parts.append(f"{profile['num_samples']:,} draws")
     if profile.get("num_examples") is not None:
         parts.append(f"{profile['num_examples']:,} images")
     parts += [f"{profile['view']} view"] if profile.get("view") else []
-    if profile.get("batch_norm") not in (None, "none"):
-        parts.append(f"batch norm {profile['batch_norm']}")
+    if profile.get("batch_norm") and "none" not in (profile["batch_norm"], info.get("batch_norm")):
+        parts.append(f"batch-norm statistics {profile['batch_norm']}")
     return f"{profile.get('split', 'train')}|{', '.join(parts) or 'details not recorded'}"
 
 

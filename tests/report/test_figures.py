@@ -146,7 +146,7 @@ def test_a_record_of_the_database_is_a_record_of_the_report():
         steps, made.metrics["value"].tolist(), made.metrics["gradient_evaluations"].tolist(), [NOW] * len(steps)
     )
     record = Record(
-        run_id=1, uuid="uuid", status="COMPLETED", start_time=NOW, stop_time=NOW, config=made.config, config_hash="hash",
+        run_id=1, uuid="uuid", status="COMPLETED", start_time=NOW, stop_time=NOW, config=made.config, config_hash="",
         result=made.result, info=made.info,
     )  # fmt: skip
     record.series = {"test/center/error": series, "without/any/cost": Series([1], [1.0], [None], [NOW])}

@@ -132,8 +132,13 @@ def test_ways_of_measuring_that_differ_are_told_apart():
     other = changed(run(2, "esgd"), info={"local_energy": profile(split="test", batch_norm="reestimated")})
     notes = tables.comparison([run(1), other]).attrs["notes"]
     assert notes[1].endswith("clean view (runs 1).")
-    assert notes[2].endswith("batch norm reestimated (runs 2).")
+    assert notes[2].endswith("batch-norm statistics reestimated (runs 2).")
     assert "rise of the test error" in notes[2]
+
+
+def test_batch_norm_is_not_spoken_of_where_the_network_has_none():
+    record = changed(run(1), info={"local_energy": profile(batch_norm="running"), "batch_norm": "none"})
+    assert "batch-norm" not in " ".join(tables.comparison([record]).attrs["notes"])
 
 
 EXPECTED = """\
