@@ -10,6 +10,7 @@ records give the same bytes, whatever the settings of the reader's matplotlib.
 from __future__ import annotations
 
 import difflib
+import functools
 import io
 import math
 import os
@@ -45,6 +46,7 @@ class Line:
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """The function under our own settings: matplotlib's defaults and `style.FIGURE`, not the reader's."""
 
+    @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(_settings()):
             figure = draw(*args, **kwargs)
@@ -53,7 +55,6 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             figure.set_layout_engine("none")
         return figure
 
-    styled.__doc__, styled.__name__ = draw.__doc__, draw.__name__
     return styled
 
 
@@ -212,7 +213,7 @@ def _new(lines: Sequence[Line], subject: str = "", single: str = "") -> tuple[Fi
     counts = sorted({len(line.group.records) for line in lines})
     named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     if counts == [1]:
-        note = f"single runs, {named}" + (f", {single}" if single else "")
+        note = f"single run{'s' if len(lines) > 1 else ''}, {named}" + (f", {single}" if single else "")
     else:
         number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         note = f"mean ± standard error over {number} runs, {named}" if len(seeds) <= 8 else (
