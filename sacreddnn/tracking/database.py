@@ -18,9 +18,9 @@ from sacreddnn.tracking.plain import mongo_password, redact
 from sacreddnn.tracking.server import ServerError, status, stop
 
 __all__ = [
-    "DEFAULT_NAME",
     "DatabaseAwayError",
     "ServerError",
+    "close",
     "connect",
     "prepare",
     "redact",
@@ -37,7 +37,7 @@ class DatabaseAwayError(ConnectionError):
 
 
 def connect(url: str | None = None, *, folder: str | Path = "results/database") -> Database[dict[str, Any]]:
-    """An answering database; close it with ``database.client.close()``.
+    """An answering database; `close` it.
 
     Args:
         url: None or empty for the embedded server of `folder`, started when it does not run. Otherwise
@@ -54,6 +54,8 @@ def connect(url: str | None = None, *, folder: str | Path = "results/database") 
     where = f"embedded in {folder}" if not url else redact(url)
     full = full_url(url) if url else server.start(folder)
     options: dict[str, Any] = dict(TIMEOUTS)
+    if not url:  # on this machine a second is long, and the sooner it is started again
+        options["serverSelectionTimeoutMS"] = 1000
     if re.match(r"mongodb(\+srv)?://[^/@:]+@", full) and (password := mongo_password()):
         options["password"] = password
     try:
@@ -98,6 +100,12 @@ def prepare(database: Database[dict[str, Any]]) -> None:
     database.runs.create_index("uuid", unique=True, sparse=True)
     for key in ("config_hash", "status", "start_time"):
         database.runs.create_index(key)
+
+
+def close(database: Database[dict[str, Any]]) -> None:
+    """Close the connection; of a server that is gone it takes no leave, which would last a whole timeout."""
+    with pymongo.timeout(0.2):
+        database.client.close()
 
 
 def address(database: Database[dict[str, Any]]) -> str:

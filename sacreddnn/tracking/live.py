@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from sacreddnn.tracking.database import prepare
+from sacreddnn.tracking.database import close, prepare
 from sacreddnn.tracking.mirror import Mirror
 from sacreddnn.tracking.plain import redact
 
@@ -123,7 +123,7 @@ class LiveMirror:
 
     def _close(self) -> None:
         if self._database is not None:
-            self._database.client.close()
+            close(self._database)
         self._mirror = self._database = None
 
     def _say(self, text: str) -> None:

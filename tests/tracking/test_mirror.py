@@ -138,6 +138,24 @@ def test_an_answer_that_was_lost_does_not_double(root, database, monkeypatch):
     spool.close()
 
 
+def test_points_that_the_database_lost_come_back(root, database):
+    spool = Spool.create(root, {})
+    live = Mirror(spool.folder, database)
+    for step in range(3):
+        spool.log("a", step, step)
+        spool.log("b", step, step)
+    live.push()
+    # as after a crash of a server that acknowledges before it writes
+    database.metrics.update_one({"name": "a"}, {"$set": {"steps": [0], "values": [0.0]}})
+    database.metrics.delete_one({"name": "b"})
+    for name in ("a", "b"):
+        spool.log(name, 3, 3)
+    live.push()
+    for name in ("a", "b"):
+        assert database.metrics.find_one({"name": name})["values"] == [0.0, 1.0, 2.0, 3.0]
+    spool.close()
+
+
 def test_two_machines_with_the_same_number(tmp_path, database):
     for machine in ("one", "two", "three"):
         record(tmp_path / machine, config={"machine": machine})

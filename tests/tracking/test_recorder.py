@@ -92,9 +92,7 @@ def test_away_at_the_end(tmp_path, connect, db_server, capsys):
     db_server.kill()
     for step in range(2, 12):
         one.log("a", step, step)
-    start = time.monotonic()
     pending = one.finish()
-    assert time.monotonic() - start < 5
     assert (pending.runs, pending.points) == (1, 10)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "10 metric points" in line]
     assert "wait for a replay" in line
@@ -118,9 +116,8 @@ def test_a_database_that_hangs_does_not_hold_the_run(tmp_path, capsys):
     one = recorder(tmp_path, hang, flush_seconds=0.2)
     one.start(CONFIG)
     one.log("a", 1.0, 1)
-    start = time.monotonic()
     pending = one.finish()
-    assert time.monotonic() - start < 2
+    assert one._live._thread.is_alive()  # still hanging, and nobody waits for it
     assert (pending.points, pending.reason) == (1, "the database does not answer in time")
     release.set()
     one._live._thread.join()
@@ -159,6 +156,7 @@ def test_the_embedded_server_is_started_again(tmp_path, embedded):
     one = recorder(tmp_path / "runs", partial(databases.connect, None, folder=embedded.folder))
     one.start(CONFIG)
     one.log("a", 1.0, 1)
+    wait_until(lambda: one._live._points == 1)
     embedded.kill()
     one.log("a", 2.0, 2)
     assert not one.finish()

@@ -10,7 +10,7 @@ import pytest
 
 from sacreddnn.tracking import folder as files
 
-SCRIPT = Path(__file__).with_name("experiment_for_test.py")
+SCRIPT = Path(__file__).with_name("sacred_script.py")
 
 
 def run(root, mode, *rest):
@@ -34,7 +34,7 @@ def test_every_end_keeps_everything(tmp_path, mode, status):
     assert series["test/center/error"].values == [9.0, 8.0]
     assert series["train.loss"].values == [0.5]
     assert files.read_config(tmp_path / "1") == {"seed": 3, "algorithm": {"name": "sgd", "replicas": 2}}
-    assert record["experiment"]["mainfile"].endswith("experiment_for_test.py")
+    assert record["experiment"]["mainfile"].endswith("sacred_script.py")
     assert files.read_result(tmp_path / "1") == ({"test/error": 8.0} if mode == "complete" else {})
     assert ("boom" in "".join(record["fail_trace"] or [])) == (mode == "fail")
 

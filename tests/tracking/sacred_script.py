@@ -1,4 +1,4 @@
-"""An experiment of Sacred as a process of its own: python experiment_for_test.py ROOT MODE [resume]."""
+"""An experiment of Sacred as a process of its own: python sacred_script.py ROOT MODE [resume]."""
 
 import os
 import signal
