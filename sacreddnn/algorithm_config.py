@@ -4,6 +4,8 @@ A new class is a member of `AlgorithmConfig` at the end of this file; its `name`
 `sacreddnn.algorithms.ALGORITHMS`, its other keys are arguments of the class registered there.
 """
 
+# ruff: noqa: RUF012  (pydantic copies mutable defaults)
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args

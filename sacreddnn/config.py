@@ -1,5 +1,7 @@
 """The typed schema of a run. Every error names the key, the value, what is allowed and the nearest valid name."""
 
+# ruff: noqa: RUF012  (pydantic copies mutable defaults)
+
 from __future__ import annotations
 
 import difflib
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sacreddnn.algorithm_config import ALGORITHMS, AlgorithmConfig, SGDConfig
 from sacreddnn.schema import ConfigError, Count, Fraction, NonNegative, Positive, Section
+
 
 class DatasetConfig(Section):
     """Which images, which of them, and how the network sees them."""

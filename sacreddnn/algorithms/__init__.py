@@ -1,7 +1,7 @@
 """The algorithms, each a `torch.optim.Optimizer` on flat vectors that works in anyone's training loop.
 
-To add one: a file here with a class derived from `Algorithm` (its docstring has the equation, the names of the paper and
-the cost), a line in ALGORITHMS, and a class of its options in `sacreddnn/algorithm_config.py`. Everything else follows
+To add one: a file here with a class derived from `Algorithm` (its docstring has the equation, the paper's names and the
+cost), a line in ALGORITHMS, and a class of its options in `sacreddnn/algorithm_config.py`. Everything else follows
 from these: the command line, the training loop, checkpoints, and tests/algorithms/test_every_algorithm.py, which runs
 over the registry. A YAML file in configs/algorithm/ gives it a name after `with`.
 """

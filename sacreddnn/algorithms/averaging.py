@@ -3,9 +3,9 @@ r"""Averages of the weights along a trajectory of SGD; the network to keep is th
 SWA (Izmailov et al. 2018, arXiv 1803.05407), equal weights:   average <- average + (w - average) / (n + 1)
 EMA (Polyak averaging with memory):                            average <- decay average + (1 - decay) w
 
-with w after the step, every `period` steps, from a fraction `start` of the training on; the first w is copied. These are
-the formulas of torch.optim.swa_utils. The trajectory is that of SGD, bit for bit. Batch norm's running statistics belong
-to w, not to the average: re-estimate them (evaluation.batch_norm=reestimated; torch.optim.swa_utils.update_bn).
+with w after the step, every `period` steps, from a fraction `start` of the training on; the first w is copied. These
+are the formulas of torch.optim.swa_utils. The trajectory is that of SGD, bit for bit. Batch norm's running statistics
+belong to w, not to the average: re-estimate them (evaluation.batch_norm=reestimated; torch.optim.swa_utils.update_bn).
 
 name here       meaning
 average         the averaged weights, the center

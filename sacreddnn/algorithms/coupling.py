@@ -65,3 +65,23 @@ def relax_(W: Tensor, center: Tensor, rate: float) -> None:
     """
     for w in W:
         w.lerp_(center, -math.expm1(-rate))
+
+
+@torch.no_grad()
+def relax_with_center_(W: Tensor, mean: Tensor, x: Tensor, num_replicas: int, rate: float) -> None:
+    """Move every row of W toward x and x toward the rows, in place, for a time `rate`.
+
+    The exact solution of dw/dt = -(w - x), dx/dt = -y (x - mean): distances to the mean shrink by exp(-rate), that of
+    mean and x by exp(-(1 + y) rate), and y mean + x stays. Stable for every rate >= 0.
+
+    Args:
+        W: shape (rows of this process, N).
+        mean: of all y rows, shape (N,).
+        x: the free center, shape (N,).
+        num_replicas: y.
+        rate: time of the flow, >= 0.
+    """
+    together = (mean - x).mul_(math.expm1(-(1 + num_replicas) * rate) / (1 + num_replicas))  # shift of the mean
+    for w in W:
+        w.lerp_(mean, -math.expm1(-rate)).add_(together)
+    x.sub_(together, alpha=num_replicas)

@@ -30,9 +30,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from sacreddnn.algorithms.base import Algorithm, Closure
+from sacreddnn.algorithms.checks import require
 from sacreddnn.algorithms.coupling import distance
 
 NOISE_CONVENTIONS = {"paper": 1.0, "reference": 2.0}  # the noise's variance in units of eta' eps^2
+MOMENTS = ("first_inner", "first_outer")  # when an automatic coupling is taken
 
 
 class EntropySGD(Algorithm):
@@ -48,8 +50,11 @@ class EntropySGD(Algorithm):
         inner_lr: eta' > 0, constant during training.
         inner_momentum: Nesterov momentum of the inner steps, in [0, 1); its buffer starts at zero in every outer step.
         inner_weight_decay: >= 0, of the inner steps.
-        coupling: gamma_0 >= 0, or "auto": the loss divided by d(w'_L, w) at the end of the first L inner steps (the
-            coupling is 0 until then), so that both terms of the loss start out equal.
+        coupling: gamma_0 >= 0, or "auto": the loss divided by d(w'_L, w) at the end of the first L inner steps, so that
+            both terms of the loss start out equal. The coupling is 0 until then.
+        coupling_auto: "first_inner": the first outer step already has gamma_0; "first_outer": it still has 0, as in the
+            reference implementation, so that scaled by the coupling it does not move w, and the second has
+            gamma_0 (1 + gamma_1).
         coupling_growth: gamma_1 > -1, per outer step; coupling_max: upper bound of gamma.
         noise: eps >= 0; noise_convention: "paper" adds sqrt(eta') eps N(0, I), "reference" sqrt(2 eta') eps N(0, I).
         averaging: alpha in [0, 1).
@@ -70,6 +75,7 @@ class EntropySGD(Algorithm):
         inner_momentum: float = 0.9,
         inner_weight_decay: float = 1e-4,
         coupling: float | str = 0.5,
+        coupling_auto: str = "first_inner",
         coupling_growth: float = 1e-4,
         coupling_max: float = math.inf,
         noise: float = 1e-4,
@@ -80,34 +86,22 @@ class EntropySGD(Algorithm):
         optimizer: str = "sgd",
         **options: Any,
     ) -> None:
-        for key, value, allowed, ok in (
-            ("inner_steps", inner_steps, ">= 1", inner_steps >= 1),
-            ("inner_lr", inner_lr, "> 0", inner_lr > 0),
-            ("inner_momentum", inner_momentum, "in [0, 1)", 0 <= inner_momentum < 1),
-            ("inner_weight_decay", inner_weight_decay, ">= 0", inner_weight_decay >= 0),
-            (
-                "coupling",
-                coupling,
-                ">= 0 or 'auto'",
-                coupling == "auto" or (not isinstance(coupling, str) and coupling >= 0),
-            ),
-            ("coupling_growth", coupling_growth, "> -1", coupling_growth > -1),
-            ("coupling_max", coupling_max, "> 0", coupling_max > 0),
-            ("noise", noise, ">= 0", noise >= 0),
-            (
-                "noise_convention",
-                noise_convention,
-                "paper or reference",
-                noise_convention in NOISE_CONVENTIONS,
-            ),
-            ("averaging", averaging, "in [0, 1)", 0 <= averaging < 1),
-        ):
-            if not ok:
-                raise ValueError(f"{key}: {value!r} is not allowed, it must be {allowed}")
+        require("inner_steps", inner_steps, ">= 1", lambda x: x >= 1)
+        require("inner_lr", inner_lr, "> 0", lambda x: x > 0)
+        require("inner_momentum", inner_momentum, "in [0, 1)", lambda x: 0 <= x < 1)
+        require("inner_weight_decay", inner_weight_decay, ">= 0", lambda x: x >= 0)
+        require("coupling", coupling, ">= 0 or 'auto'", lambda x: x == "auto" or x >= 0)
+        require("coupling_auto", coupling_auto, " or ".join(MOMENTS), lambda x: x in MOMENTS)
+        require("coupling_growth", coupling_growth, "> -1", lambda x: x > -1)
+        require("coupling_max", coupling_max, "> 0", lambda x: x > 0)
+        require("noise", noise, ">= 0", lambda x: x >= 0)
+        require("noise_convention", noise_convention, " or ".join(NOISE_CONVENTIONS), lambda x: x in NOISE_CONVENTIONS)
+        require("averaging", averaging, "in [0, 1)", lambda x: 0 <= x < 1)
         super().__init__([params], lr, optimizer=optimizer, **options)
         self.inner_steps, self.inner_lr = inner_steps, inner_lr
         self.inner_momentum, self.inner_weight_decay = inner_momentum, inner_weight_decay
         self.coupling_start = None if isinstance(coupling, str) else float(coupling)
+        self.coupling_auto = coupling_auto
         self.coupling_growth, self.coupling_max = coupling_growth, coupling_max
         self.noise_scale = math.sqrt(NOISE_CONVENTIONS[noise_convention] * inner_lr) * noise
         self.averaging, self.scale_by_coupling = averaging, scale_by_coupling
@@ -140,9 +134,13 @@ class EntropySGD(Algorithm):
         self._inner_step()
         self.inner_step += 1
         if self.inner_step == self.inner_steps:
-            if self.coupling_start is None:
-                self.coupling_start = (loss.mean() / distance(self.weights.values[0], self.w)).item()
+            start = self.coupling_start
+            if start is None:
+                start = (loss.mean() / distance(self.weights.values[0], self.w)).item()
+            if self.coupling_auto == "first_inner":
+                self.coupling_start = start
             self._outer_step()
+            self.coupling_start = start
         return loss
 
     def _inner_step(self) -> None:

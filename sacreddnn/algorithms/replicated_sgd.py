@@ -9,7 +9,16 @@ It descends the replicated loss L_R = sum_a L(w^a) + gamma sum_a d(w^a, wbar), w
         every K steps:  w^a <- wbar + exp(-K eta gamma) (w^a - wbar) coupling_form = "relaxation", the default
 
 Both forms agree to first order in eta gamma; the gradient form goes through the base optimizer's momentum and diverges
-once gamma has grown, the relaxation is the exact solution of the same flow and is stable for every gamma.
+once gamma has grown, the relaxation is the exact solution of the same flow and is stable for every gamma. Momentum m
+multiplies what a gradient does in the long run by 1 / (1 - m): `relaxation_momentum` gives the relaxation that factor,
+exp(-K eta gamma / (1 - m)).
+
+With `use_center` the center is a vector x of its own (elastic averaging: Zhang, Choromanska, LeCun 2015, arXiv
+1412.6651; the reference's use_center), and L_R = sum_a L(w^a) + gamma sum_a d(w^a, x) is descended in x too:
+
+        every K steps, for a time K eta gamma:  dw^a/dt = -(w^a - x),  dx/dt = -y (x - wbar)
+
+solved exactly; x starts at wbar. Eliminating x leaves the loss above.
 
 name here            paper                 meaning
 coupling             gamma_0               at the start; "auto": mean_a L(w^a) / mean_a d(w^a, wbar) at initialisation
@@ -31,10 +40,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from sacreddnn.algorithms.base import Algorithm, Closure
-from sacreddnn.algorithms.coupling import SCHEDULES, distance, relax_, schedule
+from sacreddnn.algorithms.checks import require
+from sacreddnn.algorithms.coupling import SCHEDULES, distance, relax_, relax_with_center_, schedule
 from sacreddnn.collective import Group
 
 FORMS = ("relaxation", "gradient")
+WEIGHT_DECAY_CONVENTIONS = ("replica", "reference")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -69,6 +80,10 @@ class ReplicatedSGD(Algorithm):
         coupling_updates: how often gamma changes during the training; None: at every step.
         coupling_period: K >= 1.
         coupling_form: "relaxation" or "gradient".
+        relaxation_momentum: count the base optimizer's momentum in the rate of the relaxation.
+        use_center: a free center; with the relaxation only.
+        weight_decay_convention: "replica": `weight_decay` acts on each replica as given; "reference": y times that, as
+            in the reference implementation, which multiplies the learning rate of the mean loss by y.
         group: where all replicas are; by default in this process.
         optimizer: base optimizer by name, with its options; it acts on each replica separately.
     """
@@ -84,40 +99,32 @@ class ReplicatedSGD(Algorithm):
         coupling_updates: int | None = None,
         coupling_period: int = 1,
         coupling_form: str = "relaxation",
+        relaxation_momentum: bool = False,
+        use_center: bool = False,
+        weight_decay_convention: str = "replica",
         group: Group | None = None,
         optimizer: str = "sgd",
         **options: Any,
     ) -> None:
-        for key, value, allowed, ok in (
-            (
-                "coupling",
-                coupling,
-                ">= 0 or 'auto'",
-                coupling == "auto" or (not isinstance(coupling, str) and coupling >= 0),
-            ),
-            ("coupling_growth", coupling_growth, "> 0", coupling_growth > 0),
-            (
-                "coupling_schedule",
-                coupling_schedule,
-                f"one of {', '.join(SCHEDULES)}",
-                coupling_schedule in SCHEDULES,
-            ),
-            (
-                "coupling_updates",
-                coupling_updates,
-                ">= 1 or None",
-                coupling_updates is None or coupling_updates >= 1,
-            ),
-            ("coupling_period", coupling_period, ">= 1", coupling_period >= 1),
-            ("coupling_form", coupling_form, f"one of {', '.join(FORMS)}", coupling_form in FORMS),
-        ):
-            if not ok:
-                raise ValueError(f"{key}: {value!r} is not allowed, it must be {allowed}")
+        require("coupling", coupling, ">= 0 or 'auto'", lambda x: x == "auto" or x >= 0)
+        require("coupling_growth", coupling_growth, "> 0", lambda x: x > 0)
+        require("coupling_schedule", coupling_schedule, f"one of {', '.join(SCHEDULES)}", lambda x: x in SCHEDULES)
+        require("coupling_updates", coupling_updates, ">= 1 or None", lambda x: x is None or x >= 1)
+        require("coupling_period", coupling_period, ">= 1", lambda x: x >= 1)
+        require("coupling_form", coupling_form, f"one of {', '.join(FORMS)}", lambda x: x in FORMS)
+        require("weight_decay_convention", weight_decay_convention, f"one of {', '.join(WEIGHT_DECAY_CONVENTIONS)}",
+                lambda x: x in WEIGHT_DECAY_CONVENTIONS)  # fmt: skip
+        num_replicas = group.num_replicas if group else len(replicas)
+        if use_center and (num_replicas < 2 or coupling_form != "relaxation"):
+            raise ValueError("use_center: True needs two or more replicas and coupling_form 'relaxation'")
+        if weight_decay_convention == "reference" and "weight_decay" in options:
+            options["weight_decay"] *= num_replicas
         super().__init__(replicas, lr, group=group, optimizer=optimizer, **options)
         self.coupling_start = None if isinstance(coupling, str) else float(coupling)
         self.coupling_growth, self.coupling_schedule = coupling_growth, coupling_schedule
         self.coupling_updates, self.coupling_period = coupling_updates, coupling_period
-        self.coupling_form = coupling_form
+        self.coupling_form, self.relaxation_momentum = coupling_form, relaxation_momentum
+        self.free_center = self.group.mean(self.weights.values) if use_center else None
         self.num_steps = 0
 
     @property
@@ -150,8 +157,17 @@ class ReplicatedSGD(Algorithm):
                 g.add_(w - center, alpha=strength)
         self.step_base()
         if couple and self.coupling_form == "relaxation":
-            relax_(W, self.center(), self.lr * strength)
+            self._relax(self.lr * strength)
         return losses
+
+    def _relax(self, rate: float) -> None:
+        if self.relaxation_momentum:
+            rate /= 1 - self.base.param_groups[0].get("momentum", 0.0)
+        W, mean = self.weights.values, self.group.mean(self.weights.values)
+        if self.free_center is None:
+            relax_(W, mean, rate)
+        else:
+            relax_with_center_(W, mean, self.free_center, self.group.num_replicas, rate)
 
     def _automatic_coupling(self, losses: Tensor) -> float:
         """gamma_0 at which loss and coupling term are equal, with the losses at the current (initial) weights."""
@@ -174,8 +190,8 @@ class ReplicatedSGD(Algorithm):
             )
 
     def center(self) -> Tensor:
-        """wbar, the mean of the replicas."""
-        return self.group.mean(self.weights.values)
+        """wbar, the mean of the replicas, or the free center x."""
+        return self.group.mean(self.weights.values) if self.free_center is None else self.free_center
 
     def metrics(self) -> dict[str, float]:
         """The coupling gamma, the mean distance d of the replicas to the center, and the center's norm."""
@@ -187,9 +203,11 @@ class ReplicatedSGD(Algorithm):
         }
 
     def extra_state(self) -> dict[str, Any]:
-        """gamma_0 and the step counter; the replicas are the networks' weights."""
-        return {"coupling_start": self.coupling_start, "num_steps": self.num_steps}
+        """gamma_0, the step counter, the free center; the replicas are the networks' weights."""
+        return {"coupling_start": self.coupling_start, "num_steps": self.num_steps, "free_center": self.free_center}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what `extra_state` returned."""
         self.coupling_start, self.num_steps = state["coupling_start"], state["num_steps"]
+        if self.free_center is not None:
+            self.free_center.copy_(state["free_center"])

@@ -5,8 +5,8 @@ r"""Training with noise on the weights: descend the loss smoothed by a Gaussian,
 
 The scale s of each weight is relative to what it belongs to:
 
-filter   norm of its filter (first index of a tensor of two or more dimensions; of the whole tensor for vectors): LPF-SGD
-         (Bisla, Wang, Choromanska 2022, arXiv 2201.08025) as in its authors' code
+filter   norm of its filter (first index of a tensor of two or more dimensions; of the whole tensor for vectors), as in
+         LPF-SGD (Bisla, Wang, Choromanska 2022, arXiv 2201.08025) and its authors' code
 tensor   root mean square of its tensor
 weight   |w_i|: multiplicative noise, that of the local energy and of the reference implementation's noisy training
 

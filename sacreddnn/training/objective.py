@@ -132,7 +132,8 @@ class Objective:
     def _reshape_gradients(self, network: nn.Module, loss: Tensor) -> None:
         """Flooding, then clipping, of the gradient of one replica; neither waits for the device."""
         parameters = [p for p in network.parameters() if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if self.flood > 0:  # the gradient of |L - b|
-            torch._foreach_mul_([p.grad for p in parameters], (loss - self.flood).sign())
+            torch._foreach_mul_(gradients, (loss - self.flood).sign())
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.clip_norm)
