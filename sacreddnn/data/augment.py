@@ -7,8 +7,6 @@ image.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -137,15 +135,13 @@ class Cutout(Augmentation):
         return pixels.masked_fill((in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(-1), 0)
 
 
-def _resize(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Returns uint8 pixels interpolated bilinearly with antialiasing, as torchvision resizes tensors."""
-    if pixels.shape[1:3] == (height, width):
+def resize_square(pixels: Tensor, size: int) -> Tensor:
+    """Returns square images, interpolated bilinearly with antialiasing by torchvision."""
+    if pixels.shape[1:3] == (size, size):
         return pixels
-    floating = pixels.permute(0, 3, 1, 2).float()
-    resized = functional.interpolate(
-        floating, size=(height, width), mode="bilinear", align_corners=False, antialias=True
-    )
-    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    from torchvision.transforms.v2.functional import resize
+
+    return resize(pixels.permute(0, 3, 1, 2), [size, size], antialias=True).permute(0, 2, 3, 1).contiguous()
 
 
 class Resize(Augmentation):
@@ -169,80 +165,7 @@ class Resize(Augmentation):
 
     def clean(self, pixels: Tensor) -> Tensor:
         """Returns the whole image at the new size."""
-        return _resize(pixels, self.size, self.size)
-
-
-class ResizedCrop(Augmentation):
-    """A random part of the image, of random area and aspect, scaled to a fixed size (RandomResizedCrop).
-
-    The box is drawn as torchvision does: up to ten attempts at an area uniform in `scale` and an aspect
-    log-uniform in `ratio`, else the largest central part whose aspect is allowed. Each box is resized
-    bilinearly with antialiasing. Boxes have as many shapes as there are samples, so this is the one
-    augmentation that resizes sample by sample.
-
-    Args:
-        size: side of the result in pixels; None keeps the size of the images.
-        scale: smallest and largest area, as fractions of the image.
-        ratio: smallest and largest width over height.
-
-    Raises:
-        ValueError: a range that is not 0 < low <= high (and high <= 1 for `scale`).
-    """
-
-    attempts = 10
-
-    def __init__(
-        self,
-        size: int | None = None,
-        scale: Sequence[float] = (0.08, 1.0),
-        ratio: Sequence[float] = (3 / 4, 4 / 3),
-    ) -> None:
-        if size is not None and (not isinstance(size, int) or size < 1):
-            raise ValueError(f"resized_crop: size {size!r} is not a positive number of pixels")
-        for key, values, highest in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
-            if len(values) != 2 or not 0 < values[0] <= values[1] <= highest:
-                raise ValueError(
-                    f"resized_crop: {key} {list(values)!r} must be two numbers 0 < low <= high <= {highest}"
-                )
-        self.size, self.scale, self.ratio = size, tuple(scale), tuple(ratio)
-
-    def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
-        """Returns a random part of each sample at the new size."""
-        height, width = (self.size, self.size) if self.size else pixels.shape[1:3]
-        boxes = self.boxes(draws, pixels.shape[1], pixels.shape[2]).tolist()
-        parts = [
-            _resize(pixels[i : i + 1, top : top + h, left : left + w], height, width)
-            for i, (top, left, h, w) in enumerate(boxes)
-        ]
-        return torch.cat(parts)
-
-    def clean(self, pixels: Tensor) -> Tensor:
-        """Returns the whole image at the new size."""
-        return _resize(pixels, self.size, self.size) if self.size else pixels
-
-    def boxes(self, draws: Draws, height: int, width: int) -> Tensor:
-        """Returns one box a sample, shape (n, 4), int64: top, left, height, width."""
-        area = (
-            height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * draws.uniform(self.attempts).double())
-        )
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        aspect = torch.exp(low + (high - low) * draws.uniform(self.attempts).double())
-        w, h = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-        first = fits.int().argmax(1, keepdim=True)
-        w, h = w.gather(1, first).squeeze(1), h.gather(1, first).squeeze(1)
-        place = draws.uniform(2).double()
-        top, left = (place[:, 0] * (height - h + 1)).long(), (place[:, 1] * (width - w + 1)).long()
-        fallback = torch.tensor(self._central_box(height, width))
-        return torch.where(fits.any(1, keepdim=True), torch.stack([top, left, h, w], 1), fallback)
-
-    def _central_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        w, h = width, height
-        if width / height < self.ratio[0]:
-            h = min(round(width / self.ratio[0]), height)
-        elif width / height > self.ratio[1]:
-            w = min(round(height * self.ratio[1]), width)
-        return (height - h) // 2, (width - w) // 2, h, w
+        return resize_square(pixels, self.size)
 
 
 class Mixup:

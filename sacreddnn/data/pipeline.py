@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sacreddnn.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, Resize, ResizedCrop
+from sacreddnn.data.augment import Augmentation, Crop, Cutout, Flip, Mixup, Resize
 from sacreddnn.data.draws import Draws
+from sacreddnn.data.policies import AutoAugment, RandAugment
+from sacreddnn.data.resized_crop import ResizedCrop
 
 AUGMENTATIONS: dict[str, type[Augmentation] | type[Mixup]] = {
     "crop": Crop,
     "flip": Flip,
     "cutout": Cutout,
+    "auto_augment": AutoAugment,
+    "rand_augment": RandAugment,
     "resize": Resize,
     "resized_crop": ResizedCrop,
     "mixup": Mixup,

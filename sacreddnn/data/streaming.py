@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sacreddnn.data.augment import ResizedCrop
 from sacreddnn.data.dataset import Split
 from sacreddnn.data.images import decode_images, open_rgb, resize_and_crop
 from sacreddnn.data.pipeline import Pipeline
+from sacreddnn.data.resized_crop import ResizedCrop
 from sacreddnn.data.seeds import derive_seed
 from sacreddnn.data.stream import Stream
 
@@ -144,11 +144,13 @@ class FileStream(Stream):
     def __next__(self) -> tuple[Tensor, Tensor]:
         """Returns the next minibatch of this process, as `Stream` does."""
         if self._batches is None:
-            keys = self._keys(self.epoch, self.position)
+            # a copy, without a way back to this stream: in a cycle the workers would not be stopped when it goes
+            ahead = copy.copy(self)
+            ahead._generator = torch.Generator()
             self._batches = iter(
                 DataLoader(
                     self._decoder,  # type: ignore[arg-type]
-                    batch_sampler=keys,
+                    batch_sampler=ahead._keys(),
                     num_workers=self._num_workers,
                     pin_memory=self.split.labels.is_cuda,
                     generator=torch.Generator(),  # else the loader draws from the global one
@@ -168,19 +170,16 @@ class FileStream(Stream):
     def _batch_length(self, position: int) -> int:
         return min(self.batch_size, len(self.split) - position * self.batch_size)
 
-    def _keys(self, epoch: int, position: int) -> Iterator[list[tuple[int, int]]]:
-        """Yields (file, seed) for every row of every minibatch to come; the workers run ahead of what is used."""
-        ahead = copy.copy(self)
-        ahead._generator = torch.Generator()
-        ahead.epoch, ahead.position = epoch, position
+    def _keys(self) -> Iterator[list[tuple[int, int]]]:
+        """Yields (file, seed) for every row of every minibatch to come, advancing this stream on the way."""
         while True:
-            start = ahead.position * self.batch_size
-            batch = ahead._order_of(ahead.epoch)[start : start + self.batch_size].tolist()
-            rows, _ = ahead._rows_and_draws(len(batch))
+            start = self.position * self.batch_size
+            batch = self._order_of(self.epoch)[start : start + self.batch_size].tolist()
+            rows, _ = self._rows_and_draws(len(batch))
             chosen = range(len(batch)) if rows is None else rows.tolist()
-            place = (self.seed, "decode", self.stream, ahead.epoch)
+            place = (self.seed, "decode", self.stream, self.epoch)
             yield [(batch[row], derive_seed(*place, start + row)) for row in chosen]
-            ahead._advance()
+            self._advance()
 
 
 def make_stream(split: Split, batch_size: int, *, num_workers: int = 2, **options: Any) -> Stream:
