@@ -1,10 +1,12 @@
 """Sums and means over replicas that may live in several processes; here, one process has them all.
 
-An algorithm asks its `Group` for the center and for numbers of all replicas, and does not know where they are.
-`training.distributed` has the group of a run that `torchrun` started.
+An algorithm asks its `Group` for the center and for numbers of all replicas, and does not know where they are. The
+group of a run in several processes is `training.distributed.ProcessGroup`; it says how to sum, the rest is here.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +24,12 @@ class Group:
         num_replicas: y, over all processes.
         replicas: numbers of those in this process, in order; their weights are the rows of its W.
         shard: (part, number of parts) of each minibatch that this process reads.
-        rank: of this process among all `size` of the run; 0 records, evaluates last, and writes checkpoints.
+        rank: of this process among all `size` of the run; rank 0 owns the record and the checkpoints.
     """
 
     rank, size = 0, 1
+
+    # ---- what a group of several processes does otherwise ----------------------------------------------------------
 
     def __init__(self, num_replicas: int) -> None:
         self.num_replicas = num_replicas
@@ -43,6 +47,20 @@ class Group:
     def sum_all(self, values: Tensor) -> Tensor:
         """`values` summed over all processes, in place."""
         return values
+
+    def largest(self, *values: float) -> list[float]:
+        """The largest of each value over all processes."""
+        return list(values)
+
+    def collect(self, states: list[Any]) -> list[Any] | None:
+        """One state per replica of this process -> of all y replicas, in order, on rank 0; None elsewhere."""
+        return states
+
+    def share(self, state: Any) -> Any:
+        """The state that rank 0 has, on every process; tensors are on the CPU where they arrive."""
+        return state
+
+    # ---- the same for all ------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def mean(self, W: Tensor) -> Tensor:
@@ -78,3 +96,27 @@ class Group:
         everyone = values.new_zeros(self.num_replicas, *values.shape[1:])
         everyone[self.replicas.start : self.replicas.stop] = values.detach()
         return self.sum_replicas(everyone)  # all but one summand are zero: exact
+
+    def mean_shards(self, values: Tensor) -> Tensor:
+        """The mean over the processes that hold the same replica; `values` itself where there is one."""
+        return self.sum_shards(values.clone()).div_(self.shard[1]) if self.shard[1] > 1 else values
+
+    @torch.no_grad()
+    def combine_shards(self, G: Tensor, losses: Tensor, num_samples: int) -> Tensor:
+        """Turn mean losses and gradients over a part of a minibatch into those over the whole. One all-reduce.
+
+        Args:
+            G: gradient of the replica of this process, shape (1, N); changed in place.
+            losses: its loss, shape (1,).
+            num_samples: how many samples of the minibatch they are the mean over.
+
+        Returns:
+            The loss over the whole minibatch, shape (1,).
+        """
+        if self.shard[1] == 1:
+            return losses
+        sums = torch.cat([G[0], losses, losses.new_ones(1)]).mul_(num_samples)
+        self.sum_shards(sums)
+        sums.div_(sums[-1].clone())
+        G[0].copy_(sums[:-2])
+        return sums[-2:-1]

@@ -11,12 +11,13 @@ import torch
 from sacreddnn.data.seeds import derive_seed
 
 
-def seed_step(seed: int, stream: int, step: int) -> None:
+def seed_step(seed: int, stream: int, step: int, part: int = 0) -> None:
     """Seed torch's global generators (dropout, ShakeDrop ..) for one replica's forward pass of one step.
 
-    So a resumed run draws what it would have drawn, and so does a replica whichever process computes it.
+    So a resumed run draws what it would have drawn, and so does a replica whichever process computes it. Processes
+    that share a minibatch draw independently for their parts of it, not what one process would draw for the whole.
     """
-    torch.manual_seed(derive_seed(seed, "step", stream, step))
+    torch.manual_seed(derive_seed(seed, "step", stream, step, *([part] if part else [])))
 
 
 def random_state() -> dict[str, Any]:
