@@ -34,7 +34,7 @@ class Embedded:
             time.sleep(0.01)
 
     def close(self):
-        server.stop(self.folder)
+        self.kill()  # an orderly end takes two seconds
 
     def url(self, name):
         return self.uri.replace("/?", f"/{name}?")

@@ -129,7 +129,7 @@ def test_several_runs_while_the_database_dies(tmp_path, connect, db_server):
         one.start(CONFIG)
 
     def train(one):
-        for step in range(150):
+        for step in range(60):
             one.log(f"a/{step % 3}", step, step, step)
             time.sleep(0.01)
 
@@ -149,7 +149,7 @@ def test_several_runs_while_the_database_dies(tmp_path, connect, db_server):
     replay(tmp_path, database)
     database.client.close()
     in_database_exactly_once(tmp_path, connect)
-    assert [sum(len(series.steps) for series in one.series.values()) for one in load_spool(tmp_path)] == [150] * 4
+    assert [sum(len(series.steps) for series in one.series.values()) for one in load_spool(tmp_path)] == [60] * 4
 
 
 def test_the_embedded_server_is_started_again(tmp_path, embedded):

@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 import os
 import socket
@@ -135,8 +134,3 @@ def test_password_from_the_environment(tmp_path, monkeypatch, embedded):
     seen.clear()
     database.connect("mongodb://lab/runs").client.close()
     assert "password" not in seen
-
-
-def test_a_half_written_note_does_not_matter(folder):
-    server.start(folder)
-    assert json.loads((folder / "server.json").read_text())["pid"] == server.status(folder)["pid"]
