@@ -65,12 +65,15 @@ class Crop(Augmentation):
         num, height, width, channels = pixels.shape
         p = self.padding
         padded = functional.pad(pixels, (0, 0, p, p, p, p))
-        # every window is a view of the padded image; indexing copies rows of width * channels neighbouring
-        # bytes
-        size = (num, 2 * p + 1, 2 * p + 1, height, width * channels)
-        sample, row, column, channel = padded.stride()
-        windows = padded.as_strided(size, (sample, row, column, row, channel))
-        return windows[torch.arange(num, device=pixels.device), top, left].view(num, height, width, channels)
+        # A row of a crop is width * channels neighbouring bytes at any place of the padded pixels. Seen as overlapping
+        # rows of that length, one from each byte, they are gathered by index_select: a plain copy each.
+        row = width * channels
+        rows_from_every_byte = padded.as_strided((padded.numel() - row + 1, row), (1, 1))
+        sample, line, pixel, _ = padded.stride()
+        first = torch.arange(0, num * sample, sample, device=pixels.device) + top * line + left * pixel
+        lines = torch.arange(0, height * line, line, device=pixels.device)
+        places = (first.unsqueeze(1) + lines).view(-1)
+        return rows_from_every_byte.index_select(0, places).view(num, height, width, channels)
 
 
 class Flip(Augmentation):
@@ -90,12 +93,14 @@ class Flip(Augmentation):
 
     def __call__(self, pixels: Tensor, draws: Draws) -> Tensor:
         """Returns the samples, each mirrored with the given probability."""
-        flipped = (draws.uniform() < self.probability).nonzero().squeeze(1).to(pixels.device, non_blocking=True)
-        return self.flip(pixels, flipped)
+        return self.flip(pixels, draws.uniform() < self.probability)
 
-    def flip(self, pixels: Tensor, samples: Tensor) -> Tensor:
-        """Returns the pixels, those of some samples (indices, int64) mirrored left to right."""
-        return pixels.index_copy(0, samples, pixels.index_select(0, samples).flip(2))
+    def flip(self, pixels: Tensor, mirrored: Tensor) -> Tensor:
+        """Returns the pixels, those of some samples mirrored left to right; `mirrored` is bool of shape (n,)."""
+        order = mirrored.int().argsort(stable=True)
+        kept, flipped = order.to(pixels.device).split([len(order) - int(mirrored.sum()), int(mirrored.sum())])
+        parts = torch.cat([pixels.index_select(0, kept), pixels.index_select(0, flipped).flip(2)])
+        return parts.index_select(0, order.argsort().to(pixels.device))
 
 
 class Cutout(Augmentation):

@@ -60,7 +60,7 @@ class Operations:
             else:
                 kinds.append("none" if name == "Identity" else name)
         self._kinds = torch.tensor([_KINDS.index(kind) for kind in [*kinds, "none"]])
-        self._maps = torch.stack(maps).to(device) if maps else None
+        self._maps = torch.stack(maps).int().to(device) if maps else None
         self._tables = torch.stack(tables).to(device) if tables else None
         self._ratios = torch.tensor([*ratios, (1.0, 0.0)], dtype=torch.float64).float().to(device)
 
@@ -71,36 +71,44 @@ class Operations:
             pixels: shape (n, H, W, C), uint8, C = 1 or 3.
             numbers: which operation each image gets, shape (n,), int64, on the CPU; -1 for none.
         """
-        kinds = self._kinds[numbers]
-        result = pixels.clone()
-        pointwise: list[tuple[Tensor, Tensor]] = []  # samples and their tables
-        for kind, name in enumerate(_KINDS[1:], start=1):
-            chosen = (kinds == kind).nonzero().squeeze(1)
-            if not len(chosen):
-                continue
-            rows = self._rows[numbers[chosen]].to(pixels.device)
-            ratios = self._ratios[numbers[chosen].to(pixels.device)]
-            samples = chosen.to(pixels.device)
-            part = pixels.index_select(0, samples)
-            if name == "geometric":
-                assert self._maps is not None
-                result.index_copy_(0, samples, _move(part, self._maps.index_select(0, rows)))
-            elif name in ("Color", "Sharpness"):
-                other = _grey(part).unsqueeze(3) if name == "Color" else _blurred(part)
-                result.index_copy_(0, samples, _blend(part.float(), other, ratios.view(-1, 2, 1, 1, 1)))
-            else:
-                if name == "table":
-                    assert self._tables is not None
-                    tables = self._tables.index_select(0, rows).unsqueeze(1).expand(-1, pixels.shape[3], -1)
-                elif name == "Contrast":
-                    tables = _contrast_tables(part, ratios)
-                else:
-                    tables = _autocontrast_tables(part) if name == "AutoContrast" else _equalize_tables(part)
-                pointwise.append((samples, tables))
+        numbers = numbers % len(self._kinds)  # -1 is the last
+        kinds, order = self._kinds[numbers].sort(stable=True)
+        numbers = numbers[order]
+        counts = torch.bincount(kinds, minlength=len(_KINDS)).tolist()
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order))
+        # sorted by kind, so that every group is a view; all are put together and sorted back at the end
+        rows = self._rows[numbers].to(pixels.device).split(counts)
+        ratios = self._ratios.index_select(0, numbers.to(pixels.device)).split(counts)
+        parts = dict(zip(_KINDS, pixels.index_select(0, order.to(pixels.device)).split(counts), strict=True))
+        done = [parts["none"]]
+        if len(parts["geometric"]):
+            assert self._maps is not None
+            done.append(_move(parts["geometric"], self._maps.index_select(0, rows[1])))
+        pointwise, tables = [], []
+        for kind in range(2, 6):
+            part = parts[_KINDS[kind]]
+            if len(part):
+                pointwise.append(part)
+                tables.append(self._tables_of(_KINDS[kind], part, rows[kind], ratios[kind]))
         if pointwise:
-            samples, tables = (torch.cat(parts) for parts in zip(*pointwise, strict=True))
-            result.index_copy_(0, samples, _look_up(pixels.index_select(0, samples), tables))
-        return result
+            done.append(_look_up(torch.cat(pointwise), torch.cat(tables)))
+        for kind in (6, 7):
+            part = parts[_KINDS[kind]]
+            if len(part):
+                values = part.float()
+                other = _grey(values).unsqueeze(3) if _KINDS[kind] == "Color" else _blurred(values)
+                done.append(_blend(values, other, ratios[kind].view(-1, 2, 1, 1, 1)))
+        return torch.cat(done).index_select(0, back.to(pixels.device))
+
+    def _tables_of(self, kind: str, pixels: Tensor, rows: Tensor, ratios: Tensor) -> Tensor:
+        """Returns the new value of every old one, shape (n, C, 256), uint8."""
+        if kind == "table":
+            assert self._tables is not None
+            return self._tables.index_select(0, rows).unsqueeze(1).expand(-1, pixels.shape[3], -1)
+        if kind == "Contrast":
+            return _contrast_tables(pixels, ratios)
+        return _autocontrast_tables(pixels) if kind == "AutoContrast" else _equalize_tables(pixels)
 
 
 def _torchvision_operation(image: Tensor, name: str, magnitude: float) -> Tensor:
@@ -115,15 +123,16 @@ def _move(pixels: Tensor, maps: Tensor) -> Tensor:
     num, height, width, channels = pixels.shape
     size = height * width
     padded = torch.cat([pixels.view(num, size, channels), pixels.new_zeros(num, 1, channels)], dim=1)
-    start = torch.arange(0, num * (size + 1), size + 1, device=pixels.device).unsqueeze(1)
+    start = torch.arange(0, num * (size + 1), size + 1, dtype=torch.int32, device=pixels.device).unsqueeze(1)
     return padded.view(-1, channels).index_select(0, (maps + start).view(-1)).view_as(pixels)
 
 
 def _places(pixels: Tensor) -> Tensor:
-    """Returns for every value its place in tables of shape (n, C, 256), flat, int32, shape (n, H, W * C)."""
+    """Returns for every value its place in tables of shape (n, C, 256), int32, shape (n, H, W * C)."""
     num, height, width, channels = pixels.shape
-    start = torch.arange(0, num * channels * 256, 256, dtype=torch.int32, device=pixels.device)
-    return pixels.view(num, height, width * channels) + start.view(num, 1, channels).repeat(1, 1, width)
+    # repeated over a row of pixels: long inner loops are several times faster than those over three channels
+    start = torch.arange(0, num * channels * 256, 256, dtype=torch.int32, device=pixels.device).view(num, 1, channels)
+    return pixels.view(num, height, width * channels) + start.expand(-1, width, -1).reshape(num, 1, width * channels)
 
 
 def _look_up(pixels: Tensor, tables: Tensor) -> Tensor:
@@ -133,20 +142,19 @@ def _look_up(pixels: Tensor, tables: Tensor) -> Tensor:
 
 def _blend(first: Tensor, second: Tensor, ratios: Tensor) -> Tensor:
     """Returns ratio * first + (1 - ratio) * second, as pixels; `ratios` holds both factors in dimension 1."""
-    return (ratios[:, 0] * first + ratios[:, 1] * second).clamp_(0, 255).to(torch.uint8)
+    return (ratios[:, 0] * first).add_(ratios[:, 1] * second).clamp_(0, 255).to(torch.uint8)
 
 
-def _grey(pixels: Tensor) -> Tensor:
+def _grey(values: Tensor) -> Tensor:
     """Returns the grey level of each pixel, truncated to an integer, float32, shape (n, H, W)."""
-    if pixels.shape[3] == 1:
-        return pixels[..., 0].float()
-    red, green, blue = pixels.float().unbind(3)
-    return (_GREY[0] * red + _GREY[1] * green + _GREY[2] * blue).floor_()
+    if values.shape[3] == 1:
+        return values[..., 0]
+    red, green, blue = values.unbind(3)
+    return (_GREY[0] * red).add_(_GREY[1] * green).add_(_GREY[2] * blue).floor_()
 
 
-def _blurred(pixels: Tensor) -> Tensor:
+def _blurred(values: Tensor) -> Tensor:
     """Returns each pixel averaged with its neighbours, its own weight 5 of 13, rounded; the border as it is."""
-    values = pixels.float()
     if min(values.shape[1:3]) <= 2:
         return values
     rows = values[:, :-2] + values[:, 1:-1] + values[:, 2:]
@@ -158,7 +166,7 @@ def _blurred(pixels: Tensor) -> Tensor:
 
 def _contrast_tables(pixels: Tensor, ratios: Tensor) -> Tensor:
     num, channels = len(pixels), pixels.shape[3]
-    mean = _grey(pixels).mean((1, 2)).view(num, 1)
+    mean = _grey(pixels.float()).mean((1, 2)).view(num, 1)
     values = torch.arange(256.0, device=pixels.device).expand(num, 256)
     return _blend(values, mean, ratios.view(num, 2, 1)).unsqueeze(1).expand(num, channels, 256)
 
@@ -177,13 +185,13 @@ def _equalize_tables(pixels: Tensor) -> Tensor:
     """Returns for each channel the table that makes its histogram flat: cumulative count over a step of it."""
     num, height, width, channels = pixels.shape
     places = _places(pixels).view(-1).long()
-    histogram = torch.zeros(num * channels * 256, dtype=torch.int32, device=pixels.device)
-    histogram.scatter_add_(0, places, torch.ones_like(places, dtype=torch.int32))
-    histogram = histogram.view(num, channels, 256)
-    brightest = histogram.gather(2, pixels.amax((1, 2)).long().unsqueeze(2))
-    step = (height * width - brightest) // 255
+    ones = torch.ones((), device=pixels.device).expand(len(places))
+    histogram = torch.zeros(num * channels * 256, device=pixels.device).scatter_add_(0, places, ones)
+    histogram = histogram.view(num, channels, 256).int()
+    values = torch.arange(256, dtype=torch.int32, device=pixels.device)
+    brightest = ((histogram > 0) * values).amax(2, keepdim=True)
+    step = (height * width - histogram.gather(2, brightest.long())) // 255
     sums = histogram.cumsum(2, dtype=torch.int32)
     before = torch.cat([torch.zeros_like(sums[:, :, :1]), sums[:, :, :-1] + step // 2], dim=2)
     tables = (before // step.clamp_min(1)).clamp_(0, 255)
-    identity = torch.arange(256, dtype=torch.int32, device=pixels.device).expand_as(tables)
-    return torch.where(step == 0, identity, tables).to(torch.uint8)
+    return torch.where(step == 0, values, tables).to(torch.uint8)

@@ -105,18 +105,16 @@ class Pipeline:
         num, height, width, channels = pixels.shape
         if channels != len(self.mean):
             raise ValueError(f"images: {channels} channels, but mean and std are given for {len(self.mean)}")
-        key = (pixels.device, width)
+        key = (pixels.device, height * width)
         if key not in self._constants:
-            # (pixel / 255 - mean) / std as one multiplication and addition, repeated over a row of pixels:
+            # (pixel / 255 - mean) / std as one multiplication and addition, the constants repeated for every pixel:
             # long inner loops are several times faster than those over three channels
-            mean, std = (
-                torch.tensor(self.mean, dtype=torch.float64),
-                torch.tensor(self.std, dtype=torch.float64),
-            )
-            scale, shift = (1 / (255 * std)).repeat(width).float(), (-mean / std).repeat(width).float()
-            self._constants[key] = (scale.to(pixels.device), shift.to(pixels.device))
+            mean, std = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
+            pair = (1 / (255 * std), -mean / std)
+            scale, shift = (values.repeat(height * width).float().to(pixels.device) for values in pair)
+            self._constants[key] = scale, shift
         scale, shift = self._constants[key]
-        values = pixels.view(num, height, width * channels).to(torch.float32).mul_(scale).add_(shift)
+        values = pixels.view(num, height * width * channels).to(torch.float32).mul_(scale).add_(shift)
         return values.to(self.dtype).view(num, height, width, channels)
 
     def target_rows(self, labels: Tensor) -> Tensor:
