@@ -3,6 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacreddnn.algorithm_config import ALGORITHMS
 from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten, read_yaml
 
 
@@ -25,6 +26,19 @@ from sacreddnn.config import Config, ConfigError, check, config_hash, difference
         ({"algorithm": {"name": "esgd", "averaging": 1.0}}, "algorithm.averaging: 1.0 is not allowed"),
         ({"algorithm": {"name": "rsgd", "replicas": 100}}, "algorithm.replicas: 100 is not allowed"),
         ({"algorithm": {"name": "rsgd", "replicas": 1}}, "algorithm.replicas: 1 has nothing to couple to"),
+        ({"algorithm": {"name": "sam", "rho": -1.0}}, "algorithm.rho: -1.0 is not allowed"),
+        ({"algorithm": {"name": "sam", "eta": 0.1}}, "algorithm.eta: unknown key"),
+        ({"algorithm": {"name": "asan"}}, "algorithm.name: 'asan' is not allowed, did you mean asam?"),
+        ({"algorithm": {"name": "swa", "start": 1.0}}, "algorithm.start: 1.0 is not allowed"),
+        ({"algorithm": {"name": "ema", "decay": 1.0}}, "algorithm.decay: 1.0 is not allowed"),
+        ({"algorithm": {"name": "weight_noise", "noise_scale": "filtr"}}, "algorithm.noise_scale: 'filtr' is not"),
+        ({"algorithm": {"name": "esgd", "coupling_auto": "first"}}, "algorithm.coupling_auto: 'first' is not allowed"),
+        ({"algorithm": {"name": "rsgd", "coupling_rate": 0.1, "coupling_schedule": "cosine"}},
+         "algorithm.coupling_rate: 0.1 is the rate of the exponential schedule"),
+        ({"training": {"accumulate": 0}}, "training.accumulate: 0 is not allowed"),
+        ({"training": {"clip_norm": 0.0}}, "training.clip_norm: 0.0 is not allowed"),
+        ({"training": {"flood": -0.1}}, "training.flood: -0.1 is not allowed"),
+        ({"evaluation": {"batch_norm": "bothh"}}, "evaluation.batch_norm: 'bothh' is not allowed, did you mean both?"),
         ({"dataset": {"num_train": 100}}, "training.batch_size: 128 is larger than the training set, 100 images"),
         ({"evaluation": {"flatness": {"headline": 0.7}}}, "evaluation.flatness.headline: 0.7 is not among sigmas"),
         ({"seed": -1}, "seed: -1 is not allowed"),
@@ -52,7 +66,7 @@ def test_a_password_is_refused_and_not_repeated():
 
 @given(
     lr=st.floats(1e-9, 1e3), epochs=st.integers(1, 10**6), seed=st.integers(0, 2**63 - 1),
-    algorithm=st.sampled_from(["sgd", "esgd", "rsgd"]), sigmas=st.lists(st.floats(0, 2), min_size=1, max_size=5),
+    algorithm=st.sampled_from(ALGORITHMS), sigmas=st.lists(st.floats(0, 2), min_size=1, max_size=5),
     augmentation=st.lists(st.text(max_size=5), max_size=3),
 )  # fmt: skip
 def test_a_config_survives_yaml(lr, epochs, seed, algorithm, sigmas, augmentation):

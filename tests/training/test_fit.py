@@ -3,10 +3,11 @@ import signal
 
 import pytest
 import torch
+from algorithm_cases import make_algorithm, num_networks
 from cases import tiny_batches, tiny_network
 from torch import nn
 
-from sacreddnn.algorithms import SGD, EntropySGD, ReplicatedSGD
+from sacreddnn.algorithms import ALGORITHMS, SGD, frozen_statistics
 from sacreddnn.training import checkpoint
 from sacreddnn.training.batchnorm import CenterNetwork, has_batch_norm, reestimate
 from sacreddnn.training.fit import Diverged, Training, fit
@@ -38,21 +39,17 @@ def with_dropout(seed):
 
 
 def make_training(name="sgd", *, steps=24, epochs=4, lr=0.1, dtype=torch.float32):
-    y = 3 if name == "rsgd" else 1
-    networks = [with_dropout(seed) for seed in range(y)]
-    momentum = {"momentum": 0.9, "nesterov": True}
-    if name == "sgd":
-        algorithm = SGD(networks[0].parameters(), lr, **momentum)
-    elif name == "adam":
+    """A small training with a registered algorithm, or "adam": SGD's class with another base optimizer."""
+    if name == "adam":
+        networks = [with_dropout(0)]
         algorithm = SGD(networks[0].parameters(), lr / 10, optimizer="adam")
-    elif name == "esgd":
-        algorithm = EntropySGD(networks[0].parameters(), lr, inner_steps=5, noise=0.01, coupling="auto", **momentum)
     else:
-        algorithm = ReplicatedSGD([n.parameters() for n in networks], lr, coupling_period=2, **momentum)
+        networks = [with_dropout(seed) for seed in range(num_networks(name))]
+        algorithm = make_algorithm(name, networks, lr=lr)
     objective = Objective(networks, make_loss(), dtype, torch.device("cpu"))
     return Training(
-        networks, algorithm, objective, [Cycle(a) for a in range(y)], num_steps=steps, num_epochs=epochs, lr=lr,
-        lr_schedule=lr_schedule("cosine", epochs), seed=7,
+        networks, algorithm, objective, [Cycle(a) for a in range(len(networks))], num_steps=steps, num_epochs=epochs,
+        lr=lr, lr_schedule=lr_schedule("cosine", epochs), seed=7,
     )  # fmt: skip
 
 
@@ -66,7 +63,7 @@ def bits(training):
     return [t.clone() for t in tensors]
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "esgd", "rsgd"])
+@pytest.mark.parametrize("name", ["adam", *ALGORITHMS])
 @pytest.mark.parametrize("stop_at", [1, 13, 23])
 def test_resumed_training_is_bit_identical(name, stop_at, tmp_path):
     whole = make_training(name)
@@ -184,10 +181,34 @@ def test_a_checkpoint_of_another_kind_is_refused():
         make_training("sgd").load_state_dict(make_training("esgd").state_dict())
 
 
-@pytest.mark.parametrize("name", ["sgd", "esgd", "rsgd"])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_bfloat16_trains_with_float32_weights(name):
     training = make_training(name, steps=60, dtype=torch.bfloat16)
     losses = []
     fit(training, on_epoch=lambda t: losses.append(t.epoch_loss()), save=nothing)
     assert losses[-1] < losses[0]
     assert training.algorithm.weights.values.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["sam", "weight_noise"])
+def test_all_evaluations_of_a_step_see_the_same_minibatch_and_dropout_and_move_statistics_once(name):
+    training = make_training(name)
+    masks = []
+    training.networks[0][4].register_forward_hook(lambda module, x, out: masks.append((x[0] != 0, out == 0)))
+    for step in range(1, 4):
+        training.advance()
+        assert int(training.networks[0][1].num_batches_tracked) == step
+    evaluations = training.algorithm.evaluations_per_step
+    assert len(masks) == 3 * evaluations > 3
+    for step in range(3):
+        (alive, dropped), *others = masks[step * evaluations : (step + 1) * evaluations]
+        assert all(torch.equal(dropped & alive & also, out & alive & also) for also, out in others)
+    assert not torch.equal(masks[0][1], masks[evaluations][1])
+
+
+def test_frozen_statistics_come_back_also_after_an_error():
+    network = tiny_network()
+    before = [buffer.clone() for buffer in network.buffers()]
+    with pytest.raises(RuntimeError, match="size of tensor"), frozen_statistics([network]):
+        network(tiny_batches(1)[0][0]) + torch.zeros(7, 7)  # fails after the statistics have moved
+    assert all(torch.equal(a, b) for a, b in zip(before, network.buffers(), strict=True))
