@@ -14,9 +14,11 @@ from sacreddnn import data, models
 from sacreddnn.algorithm_config import ReplicatedSGDConfig
 from sacreddnn.algorithms import ALGORITHMS, Algorithm
 from sacreddnn.algorithms.optimizers import takes
+from sacreddnn.collective import Group
 from sacreddnn.config import Config, ConfigError
 from sacreddnn.data import Dataset, Pipeline, Stream, sources
 from sacreddnn.data.seeds import derive_seed
+from sacreddnn.training import distributed
 from sacreddnn.training.batchnorm import CenterNetwork
 from sacreddnn.training.evaluate import CleanBatches
 from sacreddnn.training.fit import Training
@@ -54,7 +56,8 @@ def preflight(config: Config) -> None:
         ConfigError: with one line.
     """
     try:
-        choose_device(config.training.device)
+        choose_device(distributed.local_device(config.training.device))
+        distributed.check_placement(num_replicas(config))
         known = models.options(config.model.name)
         for option in config.model.options:
             if option not in known:
@@ -83,12 +86,13 @@ def build(config: Config) -> Session:
     """
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
-    device = choose_device(config.training.device)
+    device = choose_device(distributed.local_device(config.training.device))
     dtype = choose_precision(config.training.precision, device)
     torch.set_float32_matmul_precision("highest")  # float32 means float32, on every device
     dataset, pipeline = load_data(config, device)
-    networks = [make_network(config, dataset, pipeline, replica, device) for replica in range(num_replicas(config))]
-    algorithm = make_algorithm(config, networks, config.training.epochs)
+    group = distributed.make_group(num_replicas(config), config.training.timeout)
+    networks = [make_network(config, dataset, pipeline, replica, device) for replica in group.replicas]
+    algorithm = make_algorithm(config, networks, config.training.epochs, group)
     training = make_training(config, dataset, pipeline, networks, algorithm, dtype, device)
     return Session(config, device, dtype, dataset, pipeline, training, CenterNetwork(networks, algorithm))
 
@@ -121,12 +125,12 @@ def make_network(config: Config, dataset: Dataset, pipeline: Pipeline, replica: 
     return network.to(device).to(memory_format=memory_format)
 
 
-def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int) -> Algorithm:
+def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int, group: Group | None = None) -> Algorithm:
     """The algorithm over the networks' parameters; it flattens them."""
     c = config.algorithm
     cls: Any = ALGORITHMS[c.name]
     options = c.model_dump(exclude={"name", "replicas", "budget", "optimizer_options"}, exclude_none=True)
-    options |= c.optimizer_options
+    options |= {"group": group, **c.optimizer_options}
     if takes(c.optimizer, "weight_decay") or config.training.weight_decay > 0:
         options["weight_decay"] = config.training.weight_decay
     if "generator" in inspect.signature(cls).parameters:
@@ -160,9 +164,12 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
             f"replicas, are {num_steps} steps, less than one an epoch; use more data, smaller batches or fewer replicas"
         )
     streams = [
-        Stream(dataset.train, c.batch_size, seed=config.seed, stream=a, pipeline=pipeline, drop_last=c.drop_last)
-        for a in range(algorithm.num_streams)
-    ]
+        Stream(
+            dataset.train, c.batch_size, seed=config.seed, stream=a, pipeline=pipeline, drop_last=c.drop_last,
+            shard=algorithm.group.shard,
+        )
+        for a in algorithm.group.replicas
+    ]  # fmt: skip
     objective = Objective(
         networks, make_loss(c.loss, c.label_smoothing), dtype, device,
         flood=c.flood, accumulate=c.accumulate, clip_norm=c.clip_norm,

@@ -76,6 +76,7 @@ class TrainingConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     num_threads: Count | None = None  # of the CPU; None: all cores
+    timeout: Positive = 60.0  # seconds after which another process of the run that does not answer counts as lost
     channels_last: bool = True
 
 
@@ -165,7 +166,7 @@ class Config(Section):
 
 
 # What may differ between a run and its resumption: nothing of it changes the numbers.
-FREE_ON_RESUME = ("resume", "tracking", "checkpoint", "training.device", "training.num_threads")
+FREE_ON_RESUME = ("resume", "tracking", "checkpoint", "training.device", "training.num_threads", "training.timeout")
 
 
 def check(values: dict[str, Any]) -> Config:

@@ -87,10 +87,12 @@ def make_experiment(recorder: Recorder) -> sacred.Experiment:
 
     @experiment.main
     def train(_config: dict[str, Any]) -> dict[str, float | int | str]:
+        from sacreddnn.processes import announce
         from sacreddnn.run import execute
         from sacreddnn.training.interrupt import Interrupted
 
         config = check(_plain(_config))
+        announce(config)
         recorder.describe(config_hash=config_hash(config))
         try:
             return execute(config, recorder, recorder.folder)
@@ -101,8 +103,16 @@ def make_experiment(recorder: Recorder) -> sacred.Experiment:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (see the top of this file)."""
+    """Run the command line; returns the exit status (see the top of this file), or ends a process of torchrun's."""
     argv = list(sys.argv if argv is None else argv)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from sacreddnn import processes
+
+        processes.run(lambda: _run(argv))
+    return _run(argv)
+
+
+def _run(argv: list[str]) -> int:
     recorder = Recorder(configure=_use_tracking_config)
     try:
         if (folder := _run_to_resume(argv)) is not None:
@@ -128,7 +138,9 @@ def main(argv: list[str] | None = None) -> int:
         # what our own code raises for people is one line; the whole trace is in the record of the run
         if bool({"-d", "--debug"} & set(argv)):
             traceback.print_exc()
-        return _say(f"{type(error).__name__}: {error}", FAILED)
+        lost = isinstance(error, ConnectionError) and recorder.run_id is not None  # another process of the run
+        hint = f"; go on with: {argv[0]} with resume={recorder.run_id}" if lost else ""
+        return _say(f"{type(error).__name__}: {error}{hint}", FAILED)
     except Exception:
         traceback.print_exc()
         return FAILED

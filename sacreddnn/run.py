@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +16,8 @@ from tqdm import tqdm
 from sacreddnn import flatness
 from sacreddnn.build import Session, build
 from sacreddnn.config import Config, ConfigError, config_hash
-from sacreddnn.training import batchnorm, checkpoint
-from sacreddnn.training.evaluate import evaluate
+from sacreddnn.training import batchnorm, checkpoint, distributed
+from sacreddnn.training.evaluate import Ensemble, evaluate
 from sacreddnn.training.fit import Training, fit
 from sacreddnn.training.interrupt import StopRequest
 
@@ -38,8 +39,10 @@ class Recorder(Protocol):
         ...
 
 
-def execute(config: Config, recorder: Recorder, folder: Path) -> Result:
+def execute(config: Config, recorder: Recorder | None, folder: Path | None) -> Result:
     """Train and measure what the config says; go on from the last checkpoint in the folder if there is one.
+
+    In a run of several processes all of them call this; only the first has a recorder and a folder.
 
     Args:
         config: the whole run.
@@ -47,24 +50,26 @@ def execute(config: Config, recorder: Recorder, folder: Path) -> Result:
         folder: of the run; checkpoints/ and artifacts/ are in it.
 
     Returns:
-        The summary of the run as plain numbers.
+        The summary of the run as plain numbers; empty where there is no recorder.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C, after saving a checkpoint.
         Diverged: the loss is not finite; the last good checkpoint is kept.
+        ProcessLost: another process of the run has ended; the last checkpoint is kept.
     """
     with StopRequest() as stop:
-        state = checkpoint.load_last(folder / "checkpoints")
-        if state is not None and state["config_hash"] != config_hash(config):
-            raise ConfigError(f"resume: the checkpoints in {folder} were written with another config")
+        state = _load_checkpoint(config, folder) if folder else None
         session = build(config)
-        recorder.info |= describe(session)
+        if recorder:
+            recorder.info |= describe(session)
+        state = session.training.group.share(state)
         if state is not None:
-            session.training.load_state_dict(state["training"])
+            session.training.load_state_dict(state)
 
         def save(training: Training) -> None:
             saved = {"training": training.state_dict(), "config_hash": config_hash(config)}
-            checkpoint.save(folder / "checkpoints", saved, training.step, config.checkpoint.keep)
+            if folder:
+                checkpoint.save(folder / "checkpoints", saved, training.step, config.checkpoint.keep)
 
         fit(
             session.training,
@@ -77,6 +82,15 @@ def execute(config: Config, recorder: Recorder, folder: Path) -> Result:
     return measure(session, recorder, folder)
 
 
+def _load_checkpoint(config: Config, folder: Path) -> dict[str, Any] | None:
+    state = checkpoint.load_last(folder / "checkpoints")
+    if state is None:
+        return None
+    if state["config_hash"] != config_hash(config):
+        raise ConfigError(f"resume: the checkpoints in {folder} were written with another config")
+    return state["training"]
+
+
 def describe(session: Session) -> dict[str, Any]:
     """What the config leaves to the machine, and which views of the data the numbers are of."""
     config, training = session.config, session.training
@@ -86,6 +100,7 @@ def describe(session: Session) -> dict[str, Any]:
         "device": str(device),
         "device_name": name,
         "num_threads": torch.get_num_threads(),
+        "num_processes": training.group.size,
         "precision": str(session.dtype).removeprefix("torch."),
         "num_weights": training.algorithm.weights.num_weights,
         "num_train": len(session.dataset.train),
@@ -99,25 +114,60 @@ def describe(session: Session) -> dict[str, Any]:
 def center_network(session: Session) -> nn.Module:
     """The center of the algorithm as a network, with batch-norm statistics by the policy of the config."""
     network = session.center.update()
-    if session.config.evaluation.batch_norm == "reestimated" and batchnorm.has_batch_norm(network):
-        batchnorm.reestimate(network, session.clean("train", BATCHNORM_EXAMPLES))
+    if session.config.evaluation.batch_norm == "reestimated":
+        _reestimate(session, network)
     return network
 
 
-def record_epoch(session: Session, recorder: Recorder) -> None:
+def evaluate_networks(session: Session, limit: int | None, dtype: torch.dtype) -> dict[str, float]:
+    """Loss and errors by name: of the center on every split; if asked for, of replicas and ensemble on the test set.
+
+    Args:
+        session: the run.
+        limit: of the training images looked at; None: all.
+        dtype: of the forward passes.
+    """
+    config, training = session.config.evaluation, session.training
+    group = training.group
+    values: dict[str, float] = {}
+    for name, network in _centers(session):
+        for split in session.splits:
+            batches = session.clean(split, limit if split == "train" else None)
+            values |= _named(f"{split}/{name}", evaluate(network, batches, dtype, group))
+    if config.replicas and group.num_replicas > 1:
+        networks = batchnorm.all_networks(training.networks, training.algorithm)
+        each = [evaluate(network, session.clean("test"), dtype, group) for network in networks]
+        for a, of_replica in enumerate(each):
+            values |= _named(f"test/replica_{a}", of_replica)
+        values |= {f"test/replicas/{key}": sum(e[key] for e in each) / len(each) for key in each[0]}
+        values |= _named("test/ensemble", evaluate(Ensemble(networks), session.clean("test"), dtype, group))
+    return values
+
+
+def _centers(session: Session) -> Iterator[tuple[str, nn.Module]]:
+    """The center with each kind of batch-norm statistics that the config asks for; use one before you take the next."""
+    network = center_network(session)
+    yield "center", network
+    if session.config.evaluation.batch_norm == "both" and batchnorm.has_batch_norm(network):
+        _reestimate(session, network)
+        yield "center_reestimated", network
+
+
+def _reestimate(session: Session, network: nn.Module) -> None:
+    if batchnorm.has_batch_norm(network):
+        batchnorm.reestimate(network, session.clean("train", BATCHNORM_EXAMPLES))
+
+
+def record_epoch(session: Session, recorder: Recorder | None) -> None:
     """Log the minibatch loss, the clean errors of the center, and what the algorithm has to say."""
     config, training = session.config.evaluation, session.training
     epoch = training.epoch
     values = {"train/minibatch/loss": training.epoch_loss(), "training/lr": training.algorithm.lr}
     values |= {f"training/{name}": value for name, value in training.algorithm.metrics().items()}
     if epoch % config.every == 0 or training.step == training.num_steps:
-        network = center_network(session)
-        for split in session.splits:
-            batches = session.clean(split, config.num_train if split == "train" else None)
-            values |= _named(f"{split}/center", evaluate(network, batches, session.dtype))
-        if config.replicas and len(training.networks) > 1:
-            errors = [evaluate(n, session.clean("test"), session.dtype)["error"] for n in training.networks]
-            values["test/replicas/error"] = sum(errors) / len(errors)
+        values |= evaluate_networks(session, config.num_train, session.dtype)
+    if recorder is None:
+        return
     for name, value in values.items():
         recorder.log(name, value, epoch, training.algorithm.gradient_evaluations)
     line = f"epoch {epoch}/{training.num_epochs}: loss {values['train/minibatch/loss']:.4f}"
@@ -126,14 +176,16 @@ def record_epoch(session: Session, recorder: Recorder) -> None:
     tqdm.write(line)  # print, but not into a progress bar
 
 
-def measure(session: Session, recorder: Recorder, folder: Path) -> Result:
+def measure(session: Session, recorder: Recorder | None, folder: Path | None) -> Result:
     """Final errors on all data and the local energy, in float32; the center is kept as artifacts/center.pt."""
     start = time.perf_counter()
     config, training = session.config, session.training
-    network = center_network(session)
     result: Result = {}
-    for split in session.splits:
-        result |= _named(f"{split}/center", evaluate(network, session.clean(split)))
+    result |= evaluate_networks(session, None, torch.float32)
+    network = center_network(session)
+    distributed.leave()  # the local energy is the first process's alone
+    if recorder is None or folder is None:
+        return {}
     result["generalization_gap"] = float(result["test/center/error"]) - float(result["train/center/error"])
     artifacts = folder / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)

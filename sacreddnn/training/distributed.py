@@ -31,6 +31,12 @@ START_SECONDS = 600  # to wait for all processes to start, and for rank 0 to rea
 class ProcessLost(ConnectionError):
     """Another process of the run has ended or does not answer."""
 
+    seen = False  # by this process
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        ProcessLost.seen = True
+
 
 def start() -> None:
     """Join the processes of this run.
@@ -58,8 +64,7 @@ def start() -> None:
 def leave() -> None:
     """Part from the other processes when all of them have come here; each goes on alone."""
     if dist.is_initialized():
-        with lost_processes():
-            dist.barrier()
+        _wait_for_all()
         dist.destroy_process_group()
 
 
@@ -146,6 +151,7 @@ class ProcessGroup(Group):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.replicas, self.shard = place(num_replicas, self.rank, self.size)
         parts = self.shard[1]
+        _wait_for_all()  # one may have had to fetch its data first
         ranks = torch.arange(self.size).view(-1, parts)  # those of one replica, or of several, stand in one row
         with lost_processes():
             self._all, _ = dist.new_subgroups_by_enumeration([ranks.flatten().tolist()], timedelta(seconds=timeout))
@@ -198,6 +204,11 @@ def share(state: Any = None, group: Any = None) -> Any:
         packed = packed if len(packed) else torch.empty(int(size), dtype=torch.uint8)
         dist.broadcast(packed, 0, group=group)
     return state if dist.get_rank() == 0 else _unpack(packed)
+
+
+def _wait_for_all() -> None:
+    with lost_processes():
+        dist.all_reduce(torch.zeros(1))  # a barrier on CPUs, whatever devices there are
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from sacreddnn.collective import Group
 from sacreddnn.data.dataset import Split
 
 
@@ -31,29 +33,57 @@ class CleanBatches:
         """Memory that all its inputs would take in float32."""
         return 4 * self.num_examples * self.split.images[0].numel()
 
+    def __len__(self) -> int:
+        return math.ceil(self.num_examples / self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        window = slice(number * self.batch_size, min((number + 1) * self.batch_size, self.num_examples))
+        return self.clean(self.split.images[window]), self.split.labels[window]
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, self.num_examples, self.batch_size):
-            window = slice(start, min(start + self.batch_size, self.num_examples))
-            yield self.clean(self.split.images[window]), self.split.labels[window]
+        return (self[number] for number in range(len(self)))
+
+
+class Ensemble(nn.Module):
+    """Networks as one that predicts the mean of their class probabilities; its outputs are log-probabilities.
+
+    Args:
+        networks: two or more, of the same classes.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.training = networks[0].training
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Log of the mean softmax, shape (n, num_classes), float32."""
+        logs = torch.stack([network(inputs).float().log_softmax(1) for network in self.networks])
+        return logs.logsumexp(0) - math.log(len(self.networks))
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: CleanBatches, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def evaluate(
+    network: nn.Module, batches: CleanBatches, dtype: torch.dtype = torch.float32, group: Group | None = None
+) -> dict[str, float]:
     """Mean loss (nats), error and top-5 error (percent) of a network in eval mode; its mode is put back.
 
     Args:
         network: the network.
         batches: the data.
         dtype: of the forward pass (autocast below float32).
+        group: processes that have the same network and share the minibatches; by default this one does all.
 
     Returns:
         {"loss": .., "error": ..} and "top5_error" where there are more than five classes.
     """
+    group = group or Group(1)
     training = network.training
     network.eval()
-    totals: list[Tensor] = []
+    totals = torch.zeros(len(batches), 4, device=batches.split.labels.device)
     try:
-        for inputs, targets in batches:
+        for number in range(group.rank, len(batches), group.size):
+            inputs, targets = batches[number]
             with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype != torch.float32):
                 outputs = network(inputs)
             outputs = outputs.float()
@@ -61,13 +91,15 @@ def evaluate(network: nn.Module, batches: CleanBatches, dtype: torch.dtype = tor
             correct = outputs.topk(min(5, outputs.shape[1]), dim=1).indices == targets[:, None]
             # NaN outputs are wrong: topk would name some class all the same
             correct &= outputs.isfinite().all(1, keepdim=True)
-            totals.append(torch.stack([loss, correct[:, 0].sum(), correct.sum()]))
+            counts = torch.stack([correct[:, 0].sum(), correct.sum()])
+            totals[number, 0], totals[number, 1:3], totals[number, 3] = loss, counts, outputs.shape[1]
     finally:
         network.train(training)
+    group.sum_all(totals)  # of all processes: to what one wrote the others add zeros
     # summed on the CPU: not every device has float64
-    loss_sum, correct1, correct5 = torch.stack(totals).cpu().sum(0, dtype=torch.float64).tolist()
+    loss_sum, correct1, correct5, classes_sum = totals.cpu().sum(0, dtype=torch.float64).tolist()
     n = batches.num_examples
     result = {"loss": loss_sum / n, "error": 100 * (n - correct1) / n}
-    if outputs.shape[1] > 5:
+    if classes_sum > 5 * len(batches):
         result["top5_error"] = 100 * (n - correct5) / n
     return result
