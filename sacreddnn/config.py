@@ -275,6 +275,23 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, plain types only.
+
+    >>> parse_yaml("[crop, flip, 1e-4]")
+    ['crop', 'flip', 0.0001]
+
+    Raises:
+        ConfigError: it is not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise ConfigError(f"not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The nested dict in a YAML file.
 
@@ -282,13 +299,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigError: missing, not YAML, or not a mapping.
     """
     try:
-        values = yaml.load(Path(path).read_text(), Loader=_Loader)
+        values = parse_yaml(Path(path).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys and values, got {type(values).__name__}")
     return values

@@ -22,7 +22,7 @@ import yaml
 from sacred.config import config_files
 from sacred.utils import SacredError, SacredInterrupt
 
-from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten, read_yaml
+from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten, parse_yaml, read_yaml
 from sacreddnn.tracking import database
 from sacreddnn.tracking.folder import find, read_run
 from sacreddnn.tracking.recorder import Recorder
@@ -122,6 +122,7 @@ def _run(argv: list[str]) -> int:
             recorder.resume = folder
             after = argv.index("with") + 1
             argv[after:after] = [str(folder / "config.yaml")]
+        argv = [_quoted(word) for word in argv]
         experiment = make_experiment(recorder)
         _check_names(argv, experiment)
         debugging = bool({"-d", "--debug"} & set(argv))
@@ -194,6 +195,17 @@ def _check_resumed(config: Config, recorder: Recorder) -> None:
         )
 
 
+def _quoted(word: str) -> str:
+    """A list or mapping on the command line may be written as in YAML, `key=[crop, flip]`; Sacred reads Python's."""
+    key, equals, value = word.partition("=")
+    if equals and value[:1] in ("[", "{"):
+        try:
+            return f"{key}={parse_yaml(value)!r}"
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from None
+    return word
+
+
 def _check_names(argv: list[str], experiment: sacred.Experiment) -> None:
     """Refuse names after `with` that are no config, which Sacred answers in several ways or with a traceback."""
     if "with" not in argv:
@@ -236,7 +248,9 @@ def _report_end(run: Any, recorder: Recorder) -> int:
         f"{result['train/center/error']:.2f} %{energy}, {result['gradient_evaluations']} gradient evaluations, "
         f"{result['train_seconds']:.0f} s  ({recorder.folder})"
     )
-    return NOT_IN_DATABASE if recorder.pending and recorder.connect else COMPLETED
+    if recorder.pending and recorder.connect:
+        return _say("not all of it is in the database yet; later: python scripts/report.py replay", NOT_IN_DATABASE)
+    return COMPLETED
 
 
 def _say(line: str, status: int) -> int:

@@ -34,14 +34,14 @@ def equal(a, b):
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("algorithm", ["sgd", "esgd", "rsgd"])
+@pytest.mark.parametrize("algorithm", sorted(p.stem for p in (REPOSITORY / "configs/algorithm").glob("*.yaml")))
 def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
     assert run(tmp_path, algorithm, "seed=3") == 0
     folder = tmp_path / "1"
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["seed"], config["algorithm"]["name"], config["dataset"]["name"]) == (
         3,
-        algorithm,
+        {"lpf": "weight_noise", "entropy_adam": "esgd"}.get(algorithm, algorithm),
         "digits",
     )
     record = json.loads((folder / "run.json").read_text())
@@ -60,6 +60,28 @@ def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
     assert profile["error"][0] == 0
     assert result["local_energy"] == profile["error"][profile["sigmas"].index(0.3)]
     assert f"run 1: test error {result['test/center/error']:.2f} %" in capsys.readouterr().out
+
+
+def test_replicas_ensemble_and_both_kinds_of_statistics_are_recorded(tmp_path):
+    words = ["resnet20", "rsgd", "dataset.num_train=96", "evaluation.replicas=True", "evaluation.batch_norm=both"]
+    assert run(tmp_path, *words, "training.epochs=3", "training.accumulate=2", "training.clip_norm=1.0") == 0
+    result = json.loads((tmp_path / "1/result.json").read_text())
+    points = [json.loads(line) for line in (tmp_path / "1/metrics.jsonl").read_text().splitlines()]
+    each = [result[f"test/replica_{a}/error"] for a in range(3)]
+    assert result["test/replicas/error"] == pytest.approx(sum(each) / 3)
+    assert 0 <= result["test/ensemble/error"] <= 100
+    assert result["test/center/loss"] != result["test/center_reestimated/loss"]
+    recorded = {p["name"] for p in points}
+    assert {"test/ensemble/loss", "test/replica_2/error", "train/center_reestimated/error"} <= recorded
+    assert {name for name in result if name.startswith(("test/", "train/"))} < recorded
+
+
+def test_the_growth_of_the_coupling_per_epoch_is_gamma_1(tmp_path):
+    words = ["rsgd", "algorithm.coupling=0.1", "algorithm.coupling_rate=0.5", "training.epochs=6"]
+    assert run(tmp_path, *words) == 0
+    points = [json.loads(line) for line in (tmp_path / "1/metrics.jsonl").read_text().splitlines()]
+    couplings = [p["value"] for p in points if p["name"] == "training/coupling"]
+    assert couplings == pytest.approx([0.1 * 1.5**epoch for epoch in range(6)])
 
 
 def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
@@ -82,6 +104,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
         (["dataset.name=digit"], "dataset.name: unknown data set 'digit'"),
         (["dataset.augmentation=[flop]"], "flop"),
         (["algorithm.optimizer=sdg"], "optimizer: 'sdg' is unknown, did you mean sgd?"),
+        (["dataset.augmentation=[crop, flip"], "dataset.augmentation: not valid YAML"),
         (["training.device=cuda:99"], "training.device: 'cuda:99' is not on this machine"),
         (["rsgd", "algorithm.inner_steps=3"], "algorithm.inner_steps: unknown key"),
         (["rsgd", "esgd"], "algorithm."),
@@ -105,8 +128,9 @@ def test_sacreds_own_commands_and_yaml_files_work(tmp_path, capsys):
     assert "replicas = 3" in printed
     file = tmp_path / "mine.yaml"
     file.write_text("training: {lr: 2e-2}\nseed: 5\n")
-    assert run(tmp_path / "runs", str(file)) == 0
+    assert run(tmp_path / "runs", str(file), "dataset.augmentation=[{crop: 1}, flip]") == 0
     config = yaml.safe_load((tmp_path / "runs/1/config.yaml").read_text())
+    assert config["dataset"]["augmentation"] == [{"crop": 1}, "flip"]
     assert (config["training"]["lr"], config["seed"]) == (0.02, 5)
 
 

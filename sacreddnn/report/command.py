@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -68,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Any]:
+    """The database that the command line names."""
+    db = database.connect(arguments.mongo_url, folder=arguments.folder)
+    try:
+        yield db
+    finally:
+        database.close(db)
+
+
 def read_records(arguments: argparse.Namespace) -> list[Record]:
     """The records that the command line asks for, in the order of their ids.
 
@@ -78,7 +90,8 @@ def read_records(arguments: argparse.Namespace) -> list[Record]:
     if arguments.from_disk:
         records = runs.load_spool(arguments.root, ids)
     else:
-        records = runs.load(database.connect(arguments.mongo_url, folder=arguments.folder), ids)
+        with opened(arguments) as db:
+            records = runs.load(db, ids)
     if arguments.tag:
         records = [r for r in records if arguments.tag in r.config.get("tracking", {}).get("tags", [])]
     if missing := set(arguments.ids) - {r.run_id for r in records}:
@@ -136,13 +149,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def replay(arguments: argparse.Namespace) -> int:
     """Bring the database in step with the runs on disk and say what was done."""
-    done = mirror.replay(
-        arguments.root, database.connect(arguments.mongo_url, folder=arguments.folder), force=arguments.force
-    )
-    print(
-        f"{done.runs} runs written ({done.points} points, {done.artifacts} artifacts), {done.unchanged} were there, "
-        f"{done.running} still running"
-    )
-    for line in done.failed:
-        print(f"not written: {line}", file=sys.stderr)
+    with opened(arguments) as db:
+        done = mirror.replay(arguments.root, db, force=arguments.force)
+    print(done)
     return 1 if done.failed else 0

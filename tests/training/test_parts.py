@@ -6,7 +6,7 @@ from cases import tiny_network
 from torch import nn
 
 from sacreddnn.data.dataset import Split
-from sacreddnn.training.evaluate import CleanBatches, evaluate
+from sacreddnn.training.evaluate import CleanBatches, Ensemble, evaluate
 from sacreddnn.training.objective import choose_device, choose_precision, make_loss
 from sacreddnn.training.schedules import lr_schedule
 
@@ -60,6 +60,19 @@ def test_top5_and_nan_outputs():
     assert (values["error"], values["top5_error"]) == (75.0, 50.0)
     values = evaluate(Fixed(scores * math.nan), batches)
     assert (values["error"], values["top5_error"]) == (100.0, 100.0)
+
+
+def test_the_ensemble_predicts_the_mean_of_the_probabilities():
+    networks = [tiny_network(seed) for seed in range(3)]
+    images = torch.randint(256, (23, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.randint(3, (23,))
+    clean = lambda x: x.float() / 255
+    values = evaluate(Ensemble(networks), CleanBatches(Split(images, labels), clean, batch_size=5))
+    assert all(network.training for network in networks)
+    with torch.no_grad():
+        mean = sum(network.eval()(clean(images)).softmax(1) for network in networks) / 3
+    assert values["error"] == pytest.approx(100 * (mean.argmax(1) != labels).float().mean().item())
+    assert values["loss"] == pytest.approx(nn.functional.nll_loss(mean.log(), labels).item(), rel=1e-5)
 
 
 def test_losses():

@@ -1,0 +1,83 @@
+"""The report's command line on runs that were made by the real one."""
+
+import json
+
+import pytest
+
+from sacreddnn import experiment
+from sacreddnn.report import command
+from sacreddnn.tracking import command as database_command
+from sacreddnn.tracking import server
+
+SMALL = [
+    "digits", "mlp", "on_disk", "training.precision=float32", "training.epochs=2", "training.batch_size=32",
+    "training.num_threads=1", "training.device=cpu", "evaluation.flatness.num_samples=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for words in (["sgd"], ["rsgd"], ["sgd", "tracking.tags=[ours]"], ["sgd", "tracking.tags=[ours]"]):
+        assert experiment.main(["train.py", "with", *SMALL, f"tracking.root={root}", *words]) == 0
+    return root
+
+
+def disk(root, *words):
+    return command.main([*words, "--root", str(root), "--from-disk"])
+
+
+def test_runs_are_listed(root, capsys):
+    assert disk(root, "runs") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    error = json.loads((root / "2/result.json").read_text())["test/center/error"]
+    assert lines[2].split()[0] == "2"
+    assert lines[2].split()[-2:] == ["0", f"{error:.2f}"]
+
+
+def test_a_comparison_is_printed_and_written(root, tmp_path, capsys):
+    assert disk(root, "compare", "1", "2", "--out", str(tmp_path)) == 0
+    table = capsys.readouterr().out
+    for run in (1, 2):
+        error = json.loads((root / f"{run}/result.json").read_text())["test/center/error"]
+        assert f"{error:.2f}" in table
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "comparison.md", "comparison.csv", "learning_curves.png", "learning_curves.pdf", "local_energy_profiles.png",
+        "local_energy_profiles.pdf",
+    }  # fmt: skip
+
+
+def test_a_tag_picks_the_newest_run(root, tmp_path):
+    assert disk(root, "compare", "--tag", "ours", "--out", str(tmp_path)) == 0
+    row = (tmp_path / "comparison.csv").read_text().splitlines()[1]
+    assert row.split(",")[3] == "4"
+
+
+def test_what_is_not_there_is_said(root, tmp_path, capsys):
+    assert disk(root, "compare", "--tag", "theirs") == 1
+    assert "no runs with tag 'theirs'" in capsys.readouterr().err
+    assert disk(root, "compare", "17") == 1
+    assert "17" in capsys.readouterr().err
+    assert disk(root, "compare", "1", "--sigmas", "0.77") == 1
+    assert "0.77 was not measured" in capsys.readouterr().err
+
+
+def test_replay_brings_runs_into_the_embedded_database(root, tmp_path, capsys):
+    pytest.importorskip("secantus", reason="the embedded database is not installed")
+    folder = ["--folder", str(tmp_path / "database")]
+    try:
+        assert command.main(["replay", "--root", str(root), *folder]) == 0
+        assert "4 runs replayed" in capsys.readouterr().out
+        assert command.main(["replay", "--root", str(root), *folder]) == 0
+        assert "0 runs replayed (0 metric points, 0 artifacts), 4 were there" in capsys.readouterr().out
+        assert command.main(["compare", "1", "2", *folder]) == 0
+        from_database = capsys.readouterr().out
+        assert disk(root, "compare", "1", "2") == 0
+        assert capsys.readouterr().out == from_database
+        assert database_command.main(["status", *folder]) == 0
+        assert "running at mongodb://127.0.0.1" in capsys.readouterr().out
+        assert database_command.main(["stop", *folder]) == 0
+        assert not server.status(tmp_path / "database")["running"]
+    finally:
+        server.stop(tmp_path / "database")
