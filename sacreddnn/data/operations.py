@@ -172,8 +172,7 @@ def _contrast_tables(pixels: Tensor, ratios: Tensor) -> Tensor:
 
 
 def _autocontrast_tables(pixels: Tensor) -> Tensor:
-    low = pixels.amin((1, 2)).float().unsqueeze(2)
-    high = pixels.amax((1, 2)).float().unsqueeze(2)
+    low, high = (extreme.float().unsqueeze(2) for extreme in pixels.flatten(1, 2).aminmax(dim=1))
     scale = 255 / (high - low)
     flat = scale.isinf()
     scale, low = scale.masked_fill(flat, 1), low.masked_fill(flat, 0)
@@ -184,9 +183,7 @@ def _autocontrast_tables(pixels: Tensor) -> Tensor:
 def _equalize_tables(pixels: Tensor) -> Tensor:
     """Returns for each channel the table that makes its histogram flat: cumulative count over a step of it."""
     num, height, width, channels = pixels.shape
-    places = _places(pixels).view(-1).long()
-    ones = torch.ones((), device=pixels.device).expand(len(places))
-    histogram = torch.zeros(num * channels * 256, device=pixels.device).scatter_add_(0, places, ones)
+    histogram = torch.bincount(_places(pixels).view(-1), minlength=num * channels * 256)
     histogram = histogram.view(num, channels, 256).int()
     values = torch.arange(256, dtype=torch.int32, device=pixels.device)
     brightest = ((histogram > 0) * values).amax(2, keepdim=True)
