@@ -11,18 +11,31 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sacreddnn.algorithms import EntropySGD, ReplicatedSGD
+    from sacreddnn.algorithms import ASAM, EMA, SAM, SGD, SWA, EntropySGD, ReplicatedSGD, WeightNoise
     from sacreddnn.flatness import Estimate, local_energy
 
 __version__ = "0.1.0"
-__all__ = ["EntropySGD", "Estimate", "ReplicatedSGD", "local_energy"]
+__all__ = [
+    "ASAM",
+    "EMA",
+    "SAM",
+    "SGD",
+    "SWA",
+    "EntropySGD",
+    "Estimate",
+    "ReplicatedSGD",
+    "WeightNoise",
+    "local_energy",
+]
 
 # Sacred imports pkg_resources (hence setuptools<82), which says so at every start.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
 _HOME = {
-    "EntropySGD": "algorithms",
-    "ReplicatedSGD": "algorithms",
+    **dict.fromkeys(
+        ("SGD", "EntropySGD", "ReplicatedSGD", "SAM", "ASAM", "SWA", "EMA", "WeightNoise"),
+        "algorithms",
+    ),
     "Estimate": "flatness",
     "local_energy": "flatness",
 }
