@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from sacreddnn.tracking.folder import find, read_run
 from sacreddnn.tracking.recorder import Recorder
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+Draw = Callable[[Path], list[Path]]
 COMPLETED, FAILED, BAD_CONFIG, NOT_IN_DATABASE = 0, 1, 2, 75
 
 
@@ -57,7 +59,7 @@ def named_configs() -> dict[str, Path]:
     return found
 
 
-def make_experiment(recorder: Recorder) -> sacred.Experiment:
+def make_experiment(recorder: Recorder, draw: Draw | None = None) -> sacred.Experiment:
     """A Sacred experiment whose config is checked before a run of it exists, observed by the recorder."""
     _configure_sacred()
     experiment = sacred.Experiment("sacreddnn", base_dir=str(CONFIGS.parent), save_git_info=False)
@@ -95,24 +97,34 @@ def make_experiment(recorder: Recorder) -> sacred.Experiment:
         announce(config)
         recorder.describe(config_hash=config_hash(config))
         try:
-            return execute(config, recorder, recorder.folder)
+            result = execute(config, recorder, recorder.folder)
         except Interrupted as stopped:
             raise RunInterrupted(stopped.signum) from None
+        recorder.result(result)
+        recorder.describe(info=recorder.info)
+        for figure in draw(recorder.folder) if draw else ():
+            recorder.artifact(figure)
+        return result
 
     return experiment
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (see the top of this file), or ends a process of torchrun's."""
+def main(argv: list[str] | None = None, draw: Draw | None = None) -> int:
+    """Run the command line; returns the exit status (see the top of this file), or ends a process of torchrun's.
+
+    Args:
+        argv: as sys.argv.
+        draw: makes figures of a finished run's folder; their files are added to its record.
+    """
     argv = list(sys.argv if argv is None else argv)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from sacreddnn import processes
 
-        processes.run(lambda: _run(argv))
-    return _run(argv)
+        processes.run(lambda: _run(argv, draw))
+    return _run(argv, draw)
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], draw: Draw | None) -> int:
     recorder = Recorder(configure=_use_tracking_config)
     try:
         if (folder := _run_to_resume(argv)) is not None:
@@ -123,7 +135,7 @@ def _run(argv: list[str]) -> int:
             after = argv.index("with") + 1
             argv[after:after] = [str(folder / "config.yaml")]
         argv = [_quoted(word) for word in argv]
-        experiment = make_experiment(recorder)
+        experiment = make_experiment(recorder, draw)
         _check_names(argv, experiment)
         debugging = bool({"-d", "--debug"} & set(argv))
         # with --debug Sacred lets exceptions through, so that this function decides what to say of them

@@ -79,7 +79,7 @@ def execute(config: Config, recorder: Recorder | None, folder: Path | None) -> R
             save_every_steps=config.checkpoint.every_steps,
             stop=stop,
         )
-    return measure(session, recorder, folder)
+        return measure(session, recorder, folder)
 
 
 def _load_checkpoint(config: Config, folder: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@
 import sys
 
 from sacreddnn.experiment import main
+from sacreddnn.report.run_figures import draw_run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(draw=draw_run))

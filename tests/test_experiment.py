@@ -204,6 +204,17 @@ def test_a_signal_saves_and_marks_interrupted(tmp_path, signum, status):
     assert len(list((tmp_path / "1/checkpoints").glob("step-*.pt"))) == 1
 
 
+def test_a_signal_while_flatness_is_measured_can_be_resumed(tmp_path):
+    """The training is done and saved; only the measurement is repeated."""
+    process = start(tmp_path, "training.epochs=1", "evaluation.flatness.num_samples=100000")
+    wait_for(lambda: (tmp_path / "1/artifacts/center.pt").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    process.stderr.close()
+    assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "INTERRUPTED"
+    assert len(list((tmp_path / "1/checkpoints").glob("step-*.pt"))) == 1
+
+
 def test_resume_refuses_another_algorithm_unknown_runs_and_complete_runs(tmp_path, capsys):
     assert run(tmp_path) == 0
     resume = ["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]

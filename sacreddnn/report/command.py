@@ -141,9 +141,10 @@ def compare(arguments: argparse.Namespace) -> int:
         out.mkdir(parents=True, exist_ok=True)
         (out / "comparison.md").write_text(tables.to_markdown(frame))
         (out / "comparison.csv").write_text(tables.to_csv(frame))
+        runs.provenance(records).to_csv(out / "runs.csv")
         figures.save(figures.learning_curves(records), out / "learning_curves")
         figures.save(figures.local_energy_profiles(records), out / "local_energy_profiles")
-        print(f"\n{out}/: comparison.md, comparison.csv, learning_curves.png, local_energy_profiles.png (and .pdf)")
+        print(f"\n{out}/: comparison.md and .csv, runs.csv, learning_curves and local_energy_profiles as .png and .pdf")
     return 0
 
 

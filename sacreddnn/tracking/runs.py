@@ -19,7 +19,7 @@ from sacreddnn.tracking.document import decoded, utc
 from sacreddnn.tracking.folder import Series
 from sacreddnn.tracking.plain import flat
 
-_WANTED = ("uuid", "status", "start_time", "stop_time", "config", "config_hash", "result", "info")
+_WANTED = ("uuid", "status", "start_time", "stop_time", "config", "config_hash", "result", "info", "git", "host")
 
 
 @dataclass
@@ -36,6 +36,8 @@ class Record:
         config_hash: equal for equal configs.
         result: the summary, one level: names to numbers and strings.
         info: anything else.
+        git: the commit of the code, and whether it had changes on top.
+        host: the machine.
         series: the metrics by name.
     """
 
@@ -48,6 +50,8 @@ class Record:
     config_hash: str
     result: dict[str, Any]
     info: dict[str, Any]
+    git: dict[str, Any]
+    host: dict[str, Any]
     series: dict[str, Series] = field(default_factory=dict, repr=False)
 
     @property
@@ -91,6 +95,8 @@ def load(
             config_hash=entry["config_hash"],
             result=decoded(entry["result"] or {}),
             info=decoded(info),
+            git=entry.get("git") or {},
+            host=decoded(entry.get("host") or {}),
         )
     these = {} if ids is None and query is None else {"run_id": _among(records)}
     # whole documents: taking fields out costs the embedded server three times the time of the query
@@ -121,10 +127,11 @@ def load_spool(root: str | Path, ids: Iterable[int] | None = None) -> list[Recor
         ValueError: a file of a run cannot be read.
     """
     chosen = files.folders(root) if ids is None else [files.find(one, root) for one in sorted(set(ids))]
-    return [_from_folder(folder) for folder in chosen]
+    return [read_folder(folder) for folder in chosen]
 
 
-def _from_folder(folder: Path) -> Record:
+def read_folder(folder: Path) -> Record:
+    """The run in a folder, as far as it is recorded."""
     run = files.read_run(folder)
     return Record(
         run_id=run["run_id"],
@@ -136,6 +143,8 @@ def _from_folder(folder: Path) -> Record:
         config_hash=run["config_hash"],
         result=files.read_result(folder),
         info=run.get("info") or {},
+        git=run.get("git") or {},
+        host=run.get("host") or {},
         series=files.read_metrics(folder),
     )
 
@@ -149,6 +158,26 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
         for one in records
     ]
     return pd.DataFrame(rows, columns=None if rows else ["run_id"]).set_index("run_id")
+
+
+def provenance(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a run: what is needed to make it again, and where it was made."""
+    rows = [
+        {
+            "run_id": one.run_id,
+            "config_hash": one.config_hash,
+            "seed": one.config.get("seed"),
+            "commit": one.git.get("commit", ""),
+            "uncommitted_changes": one.git.get("dirty"),
+            "started_utc": one.start_time,
+            "machine": one.host.get("cpu", ""),
+            "num_cpus": one.host.get("num_cpus"),
+            "device": one.info.get("device_name", ""),
+            "precision": one.info.get("precision", ""),
+        }
+        for one in records
+    ]
+    return pd.DataFrame(rows).set_index("run_id")
 
 
 def metrics(records: Iterable[Record]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -208,23 +209,24 @@ def fit(
     """
     for module in training.networks:
         module.train()
-    look = _Look(training, stop)
-    since = time.perf_counter()
-    for losses in _progress(training):
-        at_epoch_end = training.epoch > (training.step - 1) * training.num_epochs // training.num_steps
-        saving = save_every_steps is not None and training.step % save_every_steps == 0
-        signum = look(losses) if at_epoch_end or saving or look.is_due() else None
-        if at_epoch_end or signum or saving:
-            training.seconds += time.perf_counter() - since
-            if at_epoch_end:
-                on_epoch(training)
-                saving |= training.epoch % save_every_epochs == 0 or training.step == training.num_steps
-            if saving or signum:
-                save(training)
-            if signum and training.step < training.num_steps:
-                raise Interrupted(signum)
-            since = time.perf_counter()
-            look.start()
+    with stop.deferred() if stop is not None else nullcontext():
+        look = _Look(training, stop)
+        since = time.perf_counter()
+        for losses in _progress(training):
+            at_epoch_end = training.epoch > (training.step - 1) * training.num_epochs // training.num_steps
+            saving = save_every_steps is not None and training.step % save_every_steps == 0
+            signum = look(losses) if at_epoch_end or saving or look.is_due() else None
+            if at_epoch_end or signum or saving:
+                training.seconds += time.perf_counter() - since
+                if at_epoch_end:
+                    on_epoch(training)
+                    saving |= training.epoch % save_every_epochs == 0 or training.step == training.num_steps
+                if saving or signum:
+                    save(training)
+                if signum:
+                    raise Interrupted(signum)
+                since = time.perf_counter()
+                look.start()
 
 
 class _Look:

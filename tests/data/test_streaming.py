@@ -107,3 +107,9 @@ def test_evaluation_and_selection_work_as_in_memory(folder):
 def test_streaming_needs_a_size(folder):
     with pytest.raises(ValueError, match="image_size: needed to stream"):
         data.load("folder", folder, options={"in_memory": False})
+
+
+def test_every_image_of_every_epoch_has_a_seed_of_its_own(folder):
+    keys = copy.copy(stream_of(streamed(folder).train, "resized_crop"))._keys()
+    seeds = [seed for _ in range(8) for _, seed in next(keys)]  # two epochs of 30 images
+    assert len(set(seeds)) == len(seeds) == 60

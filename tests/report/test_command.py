@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sacreddnn import experiment
-from sacreddnn.report import command
+from sacreddnn.report import command, run_figures
 from sacreddnn.tracking import command as database_command
 from sacreddnn.tracking import server
 
@@ -18,8 +18,9 @@ SMALL = [
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
+    draw = run_figures.draw_run
     for words in (["sgd"], ["rsgd"], ["sgd", "tracking.tags=[ours]"], ["sgd", "tracking.tags=[ours]"]):
-        assert experiment.main(["train.py", "with", *SMALL, f"tracking.root={root}", *words]) == 0
+        assert experiment.main(["train.py", "with", *SMALL, f"tracking.root={root}", *words], draw) == 0
     return root
 
 
@@ -36,6 +37,13 @@ def test_runs_are_listed(root, capsys):
     assert lines[2].split()[-2:] == ["0", f"{error:.2f}"]
 
 
+def test_a_run_has_its_figures_in_its_record(root):
+    artifacts = {a["name"]: root / "1" / a["path"] for a in json.loads((root / "1/run.json").read_text())["artifacts"]}
+    for name in ("learning_curve.png", "local_energy_profile.png"):
+        assert artifacts[name].read_bytes().startswith(b"\x89PNG")
+        assert artifacts[name].parent.name == "figures"
+
+
 def test_a_comparison_is_printed_and_written(root, tmp_path, capsys):
     assert disk(root, "compare", "1", "2", "--out", str(tmp_path)) == 0
     table = capsys.readouterr().out
@@ -43,8 +51,8 @@ def test_a_comparison_is_printed_and_written(root, tmp_path, capsys):
         error = json.loads((root / f"{run}/result.json").read_text())["test/center/error"]
         assert f"{error:.2f}" in table
     assert {p.name for p in tmp_path.iterdir()} == {
-        "comparison.md", "comparison.csv", "learning_curves.png", "learning_curves.pdf", "local_energy_profiles.png",
-        "local_energy_profiles.pdf",
+        "comparison.md", "comparison.csv", "runs.csv", "learning_curves.png", "learning_curves.pdf",
+        "local_energy_profiles.png", "local_energy_profiles.pdf",
     }  # fmt: skip
 
 

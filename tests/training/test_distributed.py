@@ -1,0 +1,216 @@
+"""Runs in several processes over gloo: the numbers of one process, one record, and ends that can be gone on from."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+import ranks
+import torch
+
+from sacreddnn import experiment
+from sacreddnn.training import distributed
+
+SMALL = [
+    "digits", "mlp", "rsgd", "model.hidden=[32]", "model.dropout=0.2", "training.precision=float32",
+    "training.batch_size=32", "training.num_threads=1", "training.device=cpu", "evaluation.flatness.num_samples=2",
+    "tracking.database=False",
+]  # fmt: skip
+LONG = ["training.epochs=60", "evaluation.every=30", "evaluation.replicas=True", "checkpoint.every_steps=20"]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_processes_do_what_one_does(size):
+    for status, _, err in ranks.finish(ranks.start(size, "tests/training/distributed_checks.py")):
+        assert status == 0, err
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run in one process."""
+    root = tmp_path_factory.mktemp("alone")
+    assert experiment.main(["train.py", "with", *SMALL, *LONG, f"tracking.root={root}"]) == 0
+    return root / "1"
+
+
+def assert_same_run(folder, alone):
+    a, b = (torch.load(f / "artifacts/center.pt", weights_only=True) for f in (folder, alone))
+    assert all(torch.equal(a[key], b[key]) for key in b)
+    metrics, expected = (
+        {(p["name"], p["step"]): (p["value"], p["gradient_evaluations"])
+         for p in map(json.loads, (f / "metrics.jsonl").read_text().splitlines())}
+        for f in (folder, alone)
+    )  # fmt: skip
+    assert metrics == expected
+    assert ("test/ensemble/error", 60) in metrics
+    assert [f.name for f in folder.parent.iterdir() if f.name.isdecimal()] == ["1"]  # one run, not one a process
+    assert json.loads((folder / "run.json").read_text())["status"] == "COMPLETED"
+
+
+def start(size, root, *words, **more):
+    return ranks.start(size, "scripts/train.py", "with", *words, f"tracking.root={root}", **more)
+
+
+def torchrun(size, root, *words):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), "--master-port",
+               str(ranks.free_port()), "scripts/train.py", "with", *words, f"tracking.root={root}"]  # fmt: skip
+    return subprocess.run(command, cwd=ranks.REPOSITORY, env=ranks.environment(), capture_output=True, text=True,
+                          timeout=120)  # fmt: skip
+
+
+def wait_for_checkpoint(root, processes, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not list((root / "1/checkpoints").glob("step-*.pt")):
+        assert all(p.poll() is None for p in processes), ranks.finish(processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_killed_rank_ends_the_run_which_goes_on_on_another_number_of_ranks(tmp_path, alone):
+    processes = start(3, tmp_path, *SMALL, *LONG)
+    wait_for_checkpoint(tmp_path, processes)
+    processes[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    ends = ranks.finish(processes, 60)
+    assert time.monotonic() - killed < 60
+    assert [status for status, _, _ in ends] == [1, -signal.SIGKILL, 1]
+    assert "ProcessLost: another process of this run has ended or does not answer" in ends[0][2]
+    assert "with resume=1" in ends[0][2].strip().splitlines()[-1]
+    assert "rank 2: ProcessLost" in ends[2][2]
+    assert ends[2][1] == ""
+    assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "FAILED"
+
+    done = torchrun(2, tmp_path, "resume=1")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "1", alone)
+
+
+def test_a_signal_to_one_rank_stops_all_and_one_process_goes_on(tmp_path, alone):
+    processes = start(2, tmp_path, *SMALL, *LONG)
+    wait_for_checkpoint(tmp_path, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    ends = ranks.finish(processes)
+    assert [status for status, _, _ in ends] == [143, 143], ends
+    assert "with resume=1" in ends[0][2]
+    assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "INTERRUPTED"
+    assert experiment.main(["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]) == 0
+    assert_same_run(tmp_path / "1", alone)
+
+
+def test_a_config_that_cannot_be_shared_is_one_line_and_no_run(tmp_path):
+    ends = ranks.finish(start(2, tmp_path, *SMALL, "algorithm.replicas=1", "algorithm.coupling=0.1"))
+    assert [status for status, _, _ in ends] == [2, 0]
+    assert [err.strip() for _, _, err in ends] == [
+        "algorithm.replicas: 1 has nothing to couple to; use 2 or more, or algorithm.coupling=0",
+        "",
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("num_replicas", "size"), [(3, 4), (2, 3), (4, 6)])
+def test_a_world_that_does_not_fit_names_its_key(num_replicas, size):
+    with pytest.raises(ValueError, match=f"algorithm.replicas: {num_replicas} cannot be shared by {size} processes"):
+        distributed.place(num_replicas, 0, size)
+
+
+def test_every_replica_and_part_has_exactly_one_place():
+    for y in range(1, 9):
+        for size in [*range(1, y + 1), 2 * y, 3 * y]:
+            places = [distributed.place(y, rank, size) for rank in range(size)]
+            held = [(a, shard) for replicas, shard in places for a in replicas]
+            parts = max(size // y, 1)
+            assert held == [(a, (part, parts)) for a in range(y) for part in range(parts)]
+            counts = [len(replicas) for replicas, _ in places]
+            assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"RANK": "0"}, "MASTER_ADDR: not set, but WORLD_SIZE=2; start with torchrun"),
+        ({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}, "RANK: not set"),
+        ({"RANK": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK: 2 is not below WORLD_SIZE=2"),
+        ({"RANK": "one", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK: 'one' is not a number"),
+    ],
+)
+def test_an_environment_that_cannot_be_right_names_its_variable(monkeypatch, variables, line):
+    for name in ranks.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=line):
+        distributed.start()
+
+
+def test_a_missing_backend_is_named(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
+    with pytest.raises(ValueError, match="WORLD_SIZE: 2 processes need gloo, which this PyTorch was built without"):
+        distributed.start()
+
+
+def test_each_process_takes_the_cuda_device_of_its_rank(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert distributed.local_device("auto") == "cuda:1"
+    assert taken == [1]
+    assert distributed.local_device("cpu") == "cpu"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match="training.device: 'auto' for 4 processes of a host with 2 CUDA devices"):
+        distributed.local_device("auto")
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
+    with pytest.raises(ValueError, match="training.device: 'auto' needs NCCL"):
+        distributed.local_device("auto")
+
+
+@pytest.fixture
+def two_hosts():
+    """Two network namespaces joined by a pair of virtual interfaces: commands that run in each, and its interface."""
+    if shutil.which("ip") is None:
+        pytest.skip("two hosts: there is no `ip` command (iproute2)")
+    tag = uuid.uuid4().hex[:6]
+    hosts, interfaces = [f"host-{tag}-{i}" for i in (0, 1)], [f"v{tag}{i}" for i in (0, 1)]
+    try:
+        for host in hosts:
+            made = subprocess.run(["ip", "netns", "add", host], capture_output=True, text=True)
+            if made.returncode:
+                pytest.skip(f"two hosts: no privilege for network namespaces ({made.stderr.strip()})")
+        joined = ["ip", "link", "add", interfaces[0], "type", "veth", "peer", "name", interfaces[1]]
+        made = subprocess.run(joined, capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"two hosts: no virtual interfaces here ({made.stderr.strip()})")
+        for i, (host, interface) in enumerate(zip(hosts, interfaces, strict=True)):
+            inside = ["ip", "netns", "exec", host, "ip"]
+            for words in (
+                ["ip", "link", "set", interface, "netns", host],
+                [*inside, "addr", "add", f"10.77.0.{i + 1}/24", "dev", interface],
+                [*inside, "link", "set", interface, "up"],
+                [*inside, "link", "set", "lo", "up"],
+            ):
+                subprocess.run(words, check=True, capture_output=True)
+        yield [["ip", "netns", "exec", host, "env", f"GLOO_SOCKET_IFNAME={interface}"]
+               for host, interface in zip(hosts, interfaces, strict=True)]  # fmt: skip
+    finally:
+        for host in hosts:
+            subprocess.run(["ip", "netns", "del", host], capture_output=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="two hosts: needs Linux")
+def test_two_hosts(tmp_path, alone, two_hosts):
+    processes = start(2, tmp_path, *SMALL, *LONG, prefixes=two_hosts, address="10.77.0.1")
+    for status, _, err in ranks.finish(processes):
+        assert status == 0, err
+    assert_same_run(tmp_path / "1", alone)
