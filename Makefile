@@ -39,7 +39,7 @@ demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, co
 	$(RUN) scripts/report.py compare --tag demo --out results/demo
 
 test: install-dev ## the test suite
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto
 
 lint: install-dev ## ruff, import-linter, mypy
 	$(BIN)/ruff check .

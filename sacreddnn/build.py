@@ -16,7 +16,7 @@ from sacreddnn.algorithms import ALGORITHMS, Algorithm
 from sacreddnn.algorithms.optimizers import takes
 from sacreddnn.collective import Group
 from sacreddnn.config import Config, ConfigError
-from sacreddnn.data import Dataset, Pipeline, Stream, sources
+from sacreddnn.data import Dataset, Pipeline, make_stream, sources
 from sacreddnn.data.seeds import derive_seed
 from sacreddnn.training import distributed
 from sacreddnn.training.batchnorm import CenterNetwork
@@ -100,7 +100,7 @@ def build(config: Config) -> Session:
 def load_data(config: Config, device: torch.device) -> tuple[Dataset, Pipeline]:
     """The data set on the device, and what turns its images into network inputs."""
     c = config.dataset
-    dataset = data.load(**c.model_dump(exclude={"augmentation"}), seed=config.seed)
+    dataset = data.load(**c.model_dump(exclude={"augmentation", "num_workers"}), seed=config.seed)
     pipeline = Pipeline(dataset.mean, dataset.std, c.augmentation, num_classes=dataset.num_classes)
     if config.training.batch_size > len(dataset.train):
         raise ConfigError(
@@ -113,14 +113,17 @@ def load_data(config: Config, device: torch.device) -> tuple[Dataset, Pipeline]:
 def make_network(config: Config, dataset: Dataset, pipeline: Pipeline, replica: int, device: torch.device) -> nn.Module:
     """The network of one replica, initialised from (seed, replica), on the device, in its memory format."""
     channels, height, width = dataset.train.shape
-    network = models.build(
-        config.model.name,
-        num_classes=dataset.num_classes,
-        in_channels=channels,
-        image_size=pipeline.image_size(height, width),
-        seed=derive_seed(config.seed, "initialization", replica),
-        **config.model.options,
-    )
+    try:
+        network = models.build(
+            config.model.name,
+            num_classes=dataset.num_classes,
+            in_channels=channels,
+            image_size=pipeline.image_size(height, width),
+            seed=derive_seed(config.seed, "initialization", replica),
+            **config.model.options,
+        )
+    except ValueError as error:  # images that the network does not take
+        raise ConfigError(str(error)) from None
     memory_format = torch.channels_last if config.training.channels_last else torch.contiguous_format
     return network.to(device).to(memory_format=memory_format)
 
@@ -164,12 +167,15 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
             f"replicas, are {num_steps} steps, less than one an epoch; use more data, smaller batches or fewer replicas"
         )
     streams = [
-        Stream(
-            dataset.train, c.batch_size, seed=config.seed, stream=a, pipeline=pipeline, drop_last=c.drop_last,
-            shard=algorithm.group.shard,
+        make_stream(
+            dataset.train, c.batch_size, num_workers=config.dataset.num_workers, seed=config.seed, stream=a,
+            pipeline=pipeline, drop_last=c.drop_last, shard=algorithm.group.shard,
         )
         for a in algorithm.group.replicas
     ]  # fmt: skip
+    if c.compile:
+        for network in networks:
+            network.compile()
     objective = Objective(
         networks, make_loss(c.loss, c.label_smoothing), dtype, device,
         flood=c.flood, accumulate=c.accumulate, clip_norm=c.clip_norm,

@@ -33,6 +33,7 @@ class DatasetConfig(Section):
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # fraction of the training labels replaced by another class
     normalization: str = "pixel"  # statistics: pixel, reference, imagenet, none
     augmentation: str | list[str | dict[str, Any]] = []  # in order, e.g. [crop, flip] or crop:4+flip
+    num_workers: Annotated[int, Field(ge=0)] = 2  # processes that decode images of a data set too large for memory
     options: dict[str, Any] = {}  # the data set's own (shape of synthetic images ..)
 
 
@@ -78,6 +79,7 @@ class TrainingConfig(Section):
     num_threads: Count | None = None  # of the CPU; None: all cores
     timeout: Positive = 60.0  # seconds after which another process of the run that does not answer counts as lost
     channels_last: bool = True
+    compile: bool = False  # torch.compile the networks: minutes at the start, faster steps on most GPUs
 
 
 class FlatnessConfig(Section):

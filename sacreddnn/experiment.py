@@ -208,9 +208,9 @@ def _check_resumed(config: Config, recorder: Recorder) -> None:
 
 
 def _quoted(word: str) -> str:
-    """A list or mapping on the command line may be written as in YAML, `key=[crop, flip]`; Sacred reads Python's."""
+    """The word with a value written as in YAML (`key=[crop, flip]`, `key=true`) rewritten for Sacred, which reads Python."""
     key, equals, value = word.partition("=")
-    if equals and value[:1] in ("[", "{"):
+    if equals and (value[:1] in ("[", "{") or value in ("true", "false", "null")):
         try:
             return f"{key}={parse_yaml(value)!r}"
         except ConfigError as error:

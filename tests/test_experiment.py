@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
         (["training.device=cuda:99"], "training.device: 'cuda:99' is not on this machine"),
         (["rsgd", "algorithm.inner_steps=3"], "algorithm.inner_steps: unknown key"),
         (["rsgd", "esgd"], "algorithm."),
+        (["lenet5"], "lenet5 needs images of at least 12x12 pixels, got 8x8"),
         (["digitz"], "with digitz: no such config, did you mean digits?"),
         (["configs/experiments/demos.yaml"], "did you mean configs/experiments/demo.yaml?"),
     ],
@@ -117,7 +119,7 @@ def test_what_cannot_be_run_is_one_line_and_status_2(tmp_path, words, line, caps
     error = capsys.readouterr().err
     assert line in error
     assert len(error.strip().splitlines()) == 1
-    if not any("batch_size" in word for word in words):  # that one needs the size of the data
+    if not any("batch_size" in word or word == "lenet5" for word in words):  # these need the data
         assert not list(tmp_path.iterdir())
 
 
@@ -228,3 +230,13 @@ def test_resume_refuses_another_algorithm_unknown_runs_and_complete_runs(tmp_pat
     assert "training.lr: 0.3 differs from 0.05" in capsys.readouterr().err
     assert experiment.main(["train.py", "with", "resume=9", f"tracking.root={tmp_path}"]) != 0
     assert "9" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_network_trains_to_the_same_place(tmp_path):
+    for words in ([], ["training.compile=true"]):
+        assert run(tmp_path, "training.epochs=1", *words) == 0
+    eager, compiled = (center(tmp_path / run_id) for run_id in "12")
+    for key in eager:
+        torch.testing.assert_close(compiled[key], eager[key], rtol=1e-3, atol=1e-4)
