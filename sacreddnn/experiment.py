@@ -208,7 +208,7 @@ def _check_resumed(config: Config, recorder: Recorder) -> None:
 
 
 def _quoted(word: str) -> str:
-    """The word with a value written as in YAML (`key=[crop, flip]`, `key=true`) rewritten for Sacred, which reads Python."""
+    """The word, a value in it written as in YAML (`[crop, flip]`, `true`) rewritten for Sacred, which reads Python."""
     key, equals, value = word.partition("=")
     if equals and (value[:1] in ("[", "{") or value in ("true", "false", "null")):
         try:
