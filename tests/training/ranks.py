@@ -38,6 +38,13 @@ def start(size: int, *words: object, prefixes=None, address: str = "127.0.0.1", 
     return processes
 
 
+def torchrun(size: int, *words: object) -> subprocess.Popen:
+    """The same through torchrun, which starts and watches them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", size, "--master-port", free_port()]
+    return subprocess.Popen([str(word) for word in (*command, *words)], env=environment(), cwd=REPOSITORY, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
 def finish(processes, seconds: float = 90) -> list[tuple[int, str, str]]:
     """Exit status, stdout and stderr of each; those that do not end in time are killed."""
     deadline = time.monotonic() + seconds
