@@ -103,7 +103,9 @@ class Group:
 
     @torch.no_grad()
     def combine_shards(self, G: Tensor, losses: Tensor, num_samples: int) -> Tensor:
-        """Turn mean losses and gradients over a part of a minibatch into those over the whole. One all-reduce.
+        """Turn mean loss and gradient over a part of a minibatch into those over the whole.
+
+        Cost: one all-reduce of the gradient, in place, after one of two numbers.
 
         Args:
             G: gradient of the replica of this process, shape (1, N); changed in place.
@@ -115,8 +117,6 @@ class Group:
         """
         if self.shard[1] == 1:
             return losses
-        sums = torch.cat([G[0], losses, losses.new_ones(1)]).mul_(num_samples)
-        self.sum_shards(sums)
-        sums.div_(sums[-1].clone())
-        G[0].copy_(sums[:-2])
-        return sums[-2:-1]
+        loss_sum, total = self.sum_shards(torch.cat([losses, losses.new_ones(1)]).mul_(num_samples))
+        self.sum_shards(G[0].mul_(num_samples / total))
+        return (loss_sum / total).view(1)
