@@ -32,11 +32,13 @@ install: $(VENV)/.installed ## make .venv with the package and what it needs
 
 install-dev: $(VENV)/.installed-dev ## the same with the tools for tests and lint
 
+# Exit status 75: all is on disk but not (yet) in the database, say because its server is not available here.
+# Learning rates and couplings: the best of four short trials each on images held out of the training set.
 demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, compare (minutes)
-	$(RUN) scripts/train.py with demo sgd
-	$(RUN) scripts/train.py with demo esgd
-	$(RUN) scripts/train.py with demo rsgd
-	$(RUN) scripts/report.py compare --tag demo --out results/demo
+	$(RUN) scripts/train.py with demo sgd || [ $$? -eq 75 ]
+	$(RUN) scripts/train.py with demo esgd training.lr=1 || [ $$? -eq 75 ]
+	$(RUN) scripts/train.py with demo rsgd training.lr=0.1 algorithm.coupling_growth=100 algorithm.relaxation_momentum=true || [ $$? -eq 75 ]
+	$(RUN) scripts/report.py compare --tag demo --from-disk --out results/demo
 
 test: install-dev ## the test suite
 	$(RUN) -m pytest --numprocesses auto

@@ -38,7 +38,7 @@ class EntropySGDConfig(SGDConfig):
 
     name: Literal["esgd"] = "esgd"  # type: ignore[assignment]
     inner_steps: Count = 5
-    inner_lr: Positive = 0.05
+    inner_lr: Positive = 0.1
     inner_momentum: Fraction = 0.9
     inner_weight_decay: NonNegative = 1e-4
     coupling: NonNegative | Literal["auto"] = 0.5

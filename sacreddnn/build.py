@@ -43,6 +43,28 @@ class Session:
         part = getattr(self.dataset, split)
         return CleanBatches(part, self.pipeline.clean, self.config.evaluation.batch_size, limit)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds: the training, and the precision and device in which it began."""
+        return {
+            "training": self.training.state_dict(),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned, in the precision in which it began whatever `auto` means here.
+
+        Raises:
+            ConfigError: it began on another kind of device, whose random numbers do not go on here.
+        """
+        if state["device"] != self.device.type:
+            raise ConfigError(
+                f"training.device: {self.device.type!r} differs from {state['device']!r}, on which this run began; "
+                f"go on there, with training.device={state['device']}"
+            )
+        self.dtype = self.training.objective.dtype = getattr(torch, state["precision"])
+        self.training.load_state_dict(state["training"])
+
     @property
     def splits(self) -> list[str]:
         """The parts of the data set that there are."""
@@ -64,11 +86,23 @@ def preflight(config: Config) -> None:
                 raise ValueError(
                     f"model.{option}: {config.model.name} takes no such option; it takes {', '.join(known)}"
                 )
+        _check_model_options(config)
         sources.reader(config.dataset.name, config.dataset.options)
         Pipeline((0.5,), (0.5,), config.dataset.augmentation, num_classes=2)
         make_algorithm(config, [nn.Linear(1, 1, bias=False) for _ in range(num_replicas(config))], num_epochs=1)
-    except ValueError as error:
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # torch.optim raises what it likes
         raise ConfigError(str(error)) from None
+
+
+def _check_model_options(config: Config) -> None:
+    """Build the network without memory for the values of its options; images are checked when they are there."""
+    options = {name: value for name, value in config.model.options.items() if name != "pretrained"}
+    try:
+        with torch.device("meta"):
+            models.build(config.model.name, num_classes=10, in_channels=3, image_size=64, **options)
+    except ValueError as error:
+        if str(error).startswith("model."):
+            raise
 
 
 def num_replicas(config: Config) -> int:
@@ -88,7 +122,10 @@ def build(config: Config) -> Session:
         torch.set_num_threads(config.training.num_threads)
     device = choose_device(distributed.local_device(config.training.device))
     dtype = choose_precision(config.training.precision, device)
-    torch.set_float32_matmul_precision("highest")  # float32 means float32, on every device
+    # float32 means float32, and the same run the same numbers, on every device
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     dataset, pipeline = load_data(config, device)
     group = distributed.make_group(num_replicas(config), config.training.timeout)
     networks = [make_network(config, dataset, pipeline, replica, device) for replica in group.replicas]
@@ -100,8 +137,11 @@ def build(config: Config) -> Session:
 def load_data(config: Config, device: torch.device) -> tuple[Dataset, Pipeline]:
     """The data set on the device, and what turns its images into network inputs."""
     c = config.dataset
-    dataset = data.load(**c.model_dump(exclude={"augmentation", "num_workers"}), seed=config.seed)
-    pipeline = Pipeline(dataset.mean, dataset.std, c.augmentation, num_classes=dataset.num_classes)
+    try:
+        dataset = data.load(**c.model_dump(exclude={"augmentation", "num_workers"}), seed=config.seed)
+        pipeline = Pipeline(dataset.mean, dataset.std, c.augmentation, num_classes=dataset.num_classes)
+    except ValueError as error:  # a choice that the data do not allow; damaged files are an OSError
+        raise ConfigError(str(error)) from None
     if config.training.batch_size > len(dataset.train):
         raise ConfigError(
             f"training.batch_size: {config.training.batch_size} is larger than the training set, "
@@ -128,11 +168,22 @@ def make_network(config: Config, dataset: Dataset, pipeline: Pipeline, replica: 
     return network.to(device).to(memory_format=memory_format)
 
 
+# Of what optimizers and algorithms take as keywords, what a config does not set through optimizer_options.
+NOT_OPTIMIZER_OPTIONS = {
+    "capturable", "differentiable", "foreach", "fused", "generator", "group", "lr", "networks", "params",
+    "weight_decay",
+}  # fmt: skip
+
+
 def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int, group: Group | None = None) -> Algorithm:
     """The algorithm over the networks' parameters; it flattens them."""
     c = config.algorithm
     cls: Any = ALGORITHMS[c.name]
     options = c.model_dump(exclude={"name", "replicas", "budget", "optimizer_options"}, exclude_none=True)
+    if clash := set(c.optimizer_options) & (set(type(c).model_fields) | NOT_OPTIMIZER_OPTIONS):
+        name = min(clash)
+        where = f"training.{name}" if name in ("lr", "weight_decay") else f"algorithm.{name}"
+        raise ConfigError(f"algorithm.optimizer_options.{name}: is not set here; {where} is its key, if it has one")
     options |= {"group": group, **c.optimizer_options}
     if takes(c.optimizer, "weight_decay") or config.training.weight_decay > 0:
         options["weight_decay"] = config.training.weight_decay
@@ -161,10 +212,11 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
     if getattr(config.algorithm, "budget", "shared") == "shared":
         cost *= algorithm.num_streams
     num_steps = c.epochs * batches_per_pass // cost
+    num_steps -= num_steps % getattr(algorithm, "inner_steps", 1)  # Entropy-SGD: whole outer steps, nothing in vain
     if num_steps < c.epochs:
         raise ConfigError(
-            f"training.epochs: {c.epochs} of {batches_per_pass} minibatches, shared by {algorithm.num_streams} "
-            f"replicas, are {num_steps} steps, less than one an epoch; use more data, smaller batches or fewer replicas"
+            f"training.epochs: {c.epochs} of {batches_per_pass} minibatches are {num_steps} steps of {cost} gradient "
+            "evaluations, less than one an epoch; use more data, smaller batches, fewer replicas or draws"
         )
     streams = [
         make_stream(

@@ -31,10 +31,16 @@ class DatasetConfig(Section):
     classes: list[int | str] | None = None  # only these, renumbered
     binary: list[int | str] | None = None  # these classes become 1, all others 0
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # fraction of the training labels replaced by another class
-    normalization: str = "pixel"  # statistics: pixel, reference, imagenet, none
+    normalization: Literal["pixel", "reference", "imagenet", "none"] = "pixel"  # statistics of the pixels
     augmentation: str | list[str | dict[str, Any]] = []  # in order, e.g. [crop, flip] or crop:4+flip
     num_workers: Annotated[int, Field(ge=0)] = 2  # processes that decode images of a data set too large for memory
     options: dict[str, Any] = {}  # the data set's own (shape of synthetic images ..)
+
+    @model_validator(mode="after")
+    def _one_kind_of_subset(self) -> DatasetConfig:
+        if self.num_train is not None and self.num_per_class is not None:
+            raise ValueError(f"num_per_class: {self.num_per_class} and num_train={self.num_train} exclude each other")
+        return self
 
 
 class ModelConfig(Section):
@@ -59,6 +65,12 @@ class LrScheduleConfig(Section):
     warmup: NonNegative = 0
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
 
+    @model_validator(mode="after")
+    def _milestones_are_given(self) -> LrScheduleConfig:
+        if (self.name == "milestones") != bool(self.milestones):
+            raise ValueError(f"milestones: {self.milestones} does not go with name={self.name}; give both or neither")
+        return self
+
 
 class TrainingConfig(Section):
     """How long, how fast, in which precision."""
@@ -75,7 +87,7 @@ class TrainingConfig(Section):
     accumulate: Count = 1  # parts in which a minibatch goes through the network: the same step in less memory
     clip_norm: Positive | None = None  # upper bound of the norm of each replica's gradient
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: str = "auto"
+    device: str = "auto"  # cpu, cuda, cuda:1, mps
     num_threads: Count | None = None  # of the CPU; None: all cores
     timeout: Positive = 60.0  # seconds after which another process of the run that does not answer counts as lost
     channels_last: bool = True
@@ -88,7 +100,7 @@ class FlatnessConfig(Section):
     sigmas: list[NonNegative] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     num_samples: Annotated[int, Field(ge=0)] = 10  # draws of the noise; 0: not measured
     split: Literal["train", "test"] = "train"
-    num_examples: Count | None = 10000  # the first so many of the split; None: all
+    num_examples: Count | None = 10000  # so many of the split, evenly spaced; None: all
     seed: int = 0  # of the noise: equal between runs, so that their differences are paired
     headline: NonNegative = 0.3  # the sigma whose value stands in the result
 
@@ -105,8 +117,8 @@ class EvaluationConfig(Section):
     """What is measured along the way and at the end."""
 
     every: Count = 1  # epochs
-    batch_size: Count = 1000
-    num_train: Count | None = 10000  # clean training images looked at along the way; the final errors use all
+    batch_size: Annotated[int, Field(ge=2)] = 1000
+    num_train: Count | None = 10000  # clean training images looked at along the way, evenly spaced; at the end all
     replicas: bool = False  # evaluate each replica and their ensemble too
     batch_norm: Literal["running", "reestimated", "both"] = "running"  # statistics of the center's batch norm
     flatness: FlatnessConfig = FlatnessConfig()

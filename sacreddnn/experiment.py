@@ -72,6 +72,8 @@ def make_experiment(recorder: Recorder, draw: Draw | None = None) -> sacred.Expe
 
     @experiment.option_hook
     def take_options(options: dict[str, Any]) -> None:
+        if options.get("--unobserved"):
+            raise ConfigError("-u: every run is recorded on disk; `with on_disk` leaves the database out")
         options["--force"] = True  # no warnings of Sacred about types and new keys: the schema refuses the wrong ones
         if url := options.pop("--mongo_db", None):  # -m: through our own recorder, as tracking.mongo_url
             mongo_url.append(url)
@@ -102,8 +104,11 @@ def make_experiment(recorder: Recorder, draw: Draw | None = None) -> sacred.Expe
             raise RunInterrupted(stopped.signum) from None
         recorder.result(result)
         recorder.describe(info=recorder.info)
-        for figure in draw(recorder.folder) if draw else ():
-            recorder.artifact(figure)
+        try:
+            for figure in draw(recorder.folder) if draw else ():
+                recorder.artifact(figure)
+        except Exception as error:  # a run that is trained and measured does not fail for want of a picture
+            print(f"no figures: {type(error).__name__}: {error}", file=sys.stderr)
         return result
 
     return experiment
@@ -186,7 +191,12 @@ def _run_to_resume(argv: list[str]) -> Path | None:
     values = dict(word.split("=", 1) for word in argv if "=" in word and not word.startswith("-"))
     if values.get("resume", "None") == "None":
         return None
-    return find(values["resume"], values.get("tracking.root", Config().tracking.root))
+    if "with" not in argv:
+        raise ConfigError(f"resume: must stand after with: {argv[0]} with resume={values['resume']}")
+    try:
+        return find(values["resume"], values.get("tracking.root", Config().tracking.root))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"resume: {error}") from None
 
 
 def _check_resumed(config: Config, recorder: Recorder) -> None:

@@ -34,6 +34,10 @@ class Recorder(Protocol):
         """Take one point of a metric."""
         ...
 
+    def result(self, values: Result) -> None:
+        """Add to the summary."""
+        ...
+
     def artifact(self, path: Path) -> object:
         """Take a file."""
         ...
@@ -60,15 +64,16 @@ def execute(config: Config, recorder: Recorder | None, folder: Path | None) -> R
     with StopRequest() as stop:
         state = _load_checkpoint(config, folder) if folder else None
         session = build(config)
-        if recorder:
-            recorder.info |= describe(session)
         state = session.training.group.share(state)
         if state is not None:
-            session.training.load_state_dict(state)
+            session.resume(state)
+        if recorder:
+            recorder.info |= describe(session)
 
         def save(training: Training) -> None:
-            saved = {"training": training.state_dict(), "config_hash": config_hash(config)}
+            saved = session.state_dict()
             if folder:
+                saved |= {"config_hash": config_hash(config), "run": folder.name}
                 checkpoint.save(folder / "checkpoints", saved, training.step, config.checkpoint.keep)
 
         fit(
@@ -88,13 +93,14 @@ def _load_checkpoint(config: Config, folder: Path) -> dict[str, Any] | None:
         return None
     if state["config_hash"] != config_hash(config):
         raise ConfigError(f"resume: the checkpoints in {folder} were written with another config")
-    return state["training"]
+    if state["run"] != folder.name:
+        raise ConfigError(f"resume: the checkpoints in {folder} are those of run {state['run']}; put them back there")
+    return state
 
 
 def describe(session: Session) -> dict[str, Any]:
     """What the config leaves to the machine, and which views of the data the numbers are of."""
-    config, training = session.config, session.training
-    device = session.device
+    training, device = session.training, session.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "device": str(device),
@@ -106,7 +112,7 @@ def describe(session: Session) -> dict[str, Any]:
         "num_train": len(session.dataset.train),
         "num_steps": training.num_steps,
         "view": {"train/center": "clean", "test/center": "clean", "train/minibatch": "augmented, as trained"},
-        "batch_norm": config.evaluation.batch_norm if batchnorm.has_batch_norm(session.center.network) else "none",
+        "batch_norm": _statistics_of(session),
         "precision_final": "float32",
     }
 
@@ -191,6 +197,7 @@ def measure(session: Session, recorder: Recorder | None, folder: Path | None) ->
     artifacts.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), artifacts / "center.pt")
     recorder.artifact(artifacts / "center.pt")
+    recorder.result(result)  # what follows can fail, and what is known stays known
     profile = local_energy_profile(session, network)
     if profile:
         recorder.info["local_energy"] = profile
@@ -222,9 +229,17 @@ def local_energy_profile(session: Session, network: nn.Module) -> dict[str, Any]
     mean, error = estimate.mean.T.tolist(), estimate.standard_error.T.tolist()
     return {
         "sigmas": list(config.sigmas), "num_samples": config.num_samples, "split": config.split, "view": "clean",
-        "num_examples": view.num_examples, "batch_norm": session.config.evaluation.batch_norm,
+        "num_examples": view.num_examples, "batch_norm": _statistics_of(session),
         "error": mean[0], "error_se": error[0], "loss": mean[1], "loss_se": error[1],
     }  # fmt: skip
+
+
+def _statistics_of(session: Session) -> str:
+    """Which batch-norm statistics `center_network` has."""
+    policy = session.config.evaluation.batch_norm
+    if not batchnorm.has_batch_norm(session.center.network):
+        return "none"
+    return "running" if policy == "both" else policy
 
 
 def _named(prefix: str, values: dict[str, float]) -> dict[str, float]:

@@ -138,6 +138,10 @@ class Algorithm(torch.optim.Optimizer):
         """What is worth recording of the algorithm itself (coupling, distances ..), by name."""
         return {}
 
+    def vectors(self) -> list[Tensor]:
+        """What an evaluation or a checkpoint is made of and must be finite: W, and what the base optimizer moves."""
+        return [self.weights.values, *(p.detach() for group in self.base.param_groups for p in group["params"])]
+
     # ---- state: the live weights belong to the networks; everything else is here -----------------------------------
 
     def extra_state(self) -> dict[str, Any]:

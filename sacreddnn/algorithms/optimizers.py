@@ -60,6 +60,6 @@ def base_optimizer(name: str, vectors: Sequence[Parameter], lr: float, **options
             raise ValueError(f"{option}: {name} has no such option; it takes {allowed}")
     if options.get("momentum") == 0 and options.get("nesterov"):
         options = {**options, "nesterov": False}  # without momentum the two are the same
-    if "fused" in known:
+    if "fused" in known and "foreach" not in options and vectors[0].device.type in ("cpu", "cuda"):
         options = {"fused": True, **options}  # one pass over the vectors instead of four
     return cls(vectors, **{"lr": lr, **options})

@@ -50,8 +50,8 @@ class Record:
     config_hash: str
     result: dict[str, Any]
     info: dict[str, Any]
-    git: dict[str, Any]
-    host: dict[str, Any]
+    git: dict[str, Any] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
     series: dict[str, Series] = field(default_factory=dict, repr=False)
 
     @property

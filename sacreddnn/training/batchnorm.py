@@ -8,14 +8,13 @@ both          running, and the other as a second network of its own.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sacreddnn.algorithms import Algorithm
-
-POLICIES = ("running", "reestimated", "both")
 
 
 class CenterNetwork:
@@ -77,7 +76,18 @@ def all_networks(networks: Sequence[nn.Module], algorithm: Algorithm) -> list[nn
 
 @torch.no_grad()
 def reestimate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Replace the running statistics by their averages over the batches at the present weights. One forward pass."""
+    """Replace the running statistics by their averages over the batches at the present weights. One forward pass.
+
+    The same network and batches give the same statistics, dropout included. Batches smaller than the first are left
+    out: each counts the same, and batch norm cannot take a batch of one.
+    """
     training = network.training
-    torch.optim.swa_utils.update_bn(batches, network)
+    iterator = iter(batches)
+    first = next(iterator)
+    size = len(first[0])
+    whole = itertools.chain([first], (batch for batch in iterator if len(batch[0]) == size))
+    device = first[0].device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        torch.optim.swa_utils.update_bn(whole, network)
     network.train(training)

@@ -19,7 +19,7 @@ class CleanBatches:
         split: images (uint8) and labels.
         clean: images -> network inputs, without augmentation.
         batch_size: of the forward passes.
-        limit: only the first so many samples; None: all.
+        limit: so many samples, evenly spaced over the split (some data sets are stored class by class); None: all.
     """
 
     def __init__(
@@ -27,18 +27,29 @@ class CleanBatches:
     ) -> None:
         self.split, self.clean, self.batch_size = split, clean, batch_size
         self.num_examples = min(len(split), limit or len(split))
+        self.rows: Tensor | None = None
+        if self.num_examples < len(split):
+            spaced = torch.linspace(0, len(split) - 1, self.num_examples, dtype=torch.float64)
+            self.rows = spaced.round().long().to(split.labels.device)
 
     @property
     def num_bytes(self) -> int:
-        """Memory that all its inputs would take in float32."""
-        return 4 * self.num_examples * self.split.images[0].numel()
+        """Memory that all its inputs take in float32."""
+        inputs, _ = self[0]
+        return 4 * self.num_examples * inputs[0].numel()
 
     def __len__(self) -> int:
         return math.ceil(self.num_examples / self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         window = slice(number * self.batch_size, min((number + 1) * self.batch_size, self.num_examples))
-        return self.clean(self.split.images[window]), self.split.labels[window]
+        if self.rows is None:
+            return self.clean(self.split.images[window]), self.split.labels[window]
+        rows = self.rows[window]
+        images = self.split.images
+        # images that stay in files are read one by one, by their numbers
+        chosen = images.index_select(0, rows) if isinstance(images, Tensor) else images[rows.tolist()]
+        return self.clean(chosen), self.split.labels[rows]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[number] for number in range(len(self)))

@@ -215,7 +215,7 @@ def fit(
         for losses in _progress(training):
             at_epoch_end = training.epoch > (training.step - 1) * training.num_epochs // training.num_steps
             saving = save_every_steps is not None and training.step % save_every_steps == 0
-            signum = look(losses) if at_epoch_end or saving or look.is_due() else None
+            signum = look(losses, at_epoch_end or saving) if at_epoch_end or saving or look.is_due() else None
             if at_epoch_end or signum or saving:
                 training.seconds += time.perf_counter() - since
                 if at_epoch_end:
@@ -227,6 +227,9 @@ def fit(
                     raise Interrupted(signum)
                 since = time.perf_counter()
                 look.start()
+        (asked,) = training.group.largest(0 if stop is None else stop.signum or 0)
+        if asked:  # during the last evaluation or save
+            raise Interrupted(int(asked))
 
 
 class _Look:
@@ -246,10 +249,12 @@ class _Look:
         alone = self.training.group.size == 1
         return self.training.step >= self.step + self.interval or (alone and bool(self.stop))
 
-    def __call__(self, losses: Tensor) -> int | None:
+    def __call__(self, losses: Tensor, saving: bool) -> int | None:
         """The signal that asks to stop, the same on all processes; raises Diverged on all if the loss is not finite."""
         training = self.training
         finite = math.isfinite(losses.sum().item()) and math.isfinite(training.loss_sum.sum().item())
+        if saving or self.stop:  # the losses are those before the step, and what is saved must be good
+            finite = finite and all(bool(v.isfinite().all()) for v in training.algorithm.vectors())
         signum = 0 if self.stop is None else self.stop.signum or 0
         pace = (time.perf_counter() - self.time) / max(training.step - self.step, 1)
         bad, asked, pace = training.group.largest(not finite, signum, pace)

@@ -10,8 +10,11 @@ from types import FrameType
 from typing import Any
 
 
-class Interrupted(Exception):
-    """A run stopped on request; what it had reached is saved. `signum` says which signal asked."""
+class Interrupted(BaseException):
+    """A run stopped on request; what it had reached is saved. `signum` says which signal asked.
+
+    Not an Exception: like KeyboardInterrupt it must not be caught by who handles errors.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")

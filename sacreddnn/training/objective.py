@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +55,16 @@ def make_loss(name: str = "cross_entropy", label_smoothing: float = 0.0) -> Loss
     if name == "cross_entropy":
         return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
     if name == "mse":
-        return _mean_squared_error
+        return partial(_mean_squared_error, label_smoothing=label_smoothing)
     raise ValueError(f"training.loss: {name!r} is unknown, allowed: cross_entropy, mse")
 
 
-def _mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+def _mean_squared_error(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    num_classes = outputs.shape[1]
     if targets.ndim == 1:
-        targets = nn.functional.one_hot(targets, outputs.shape[1])
-    return (outputs - targets.to(outputs.dtype)).square().sum(1).mean()
+        targets = nn.functional.one_hot(targets, num_classes)
+    smooth = targets.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / num_classes
+    return (outputs - smooth).square().sum(1).mean()
 
 
 class Objective:

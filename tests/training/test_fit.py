@@ -115,6 +115,29 @@ def test_divergence_stops_at_once_names_the_step_and_saves_nothing_bad():
     assert training.step not in saved
 
 
+def test_weights_that_diverged_in_the_last_step_are_not_saved():
+    """The losses are those before the step: they alone do not show it."""
+    training = make_training(steps=1, epochs=1)
+    step, saved = training.algorithm.step, []
+
+    def diverge(closure):
+        losses = step(closure)
+        training.algorithm.weights.values[0, 3] = torch.inf
+        return losses
+
+    training.algorithm.step = diverge
+    with pytest.raises(Diverged):
+        fit(training, on_epoch=nothing, save=lambda t: saved.append(t.step))
+    assert saved == []
+
+
+def test_a_signal_during_the_last_save_is_obeyed():
+    training = make_training(steps=2, epochs=1)
+    with StopRequest() as stop, pytest.raises(Interrupted):
+        fit(training, on_epoch=nothing, save=lambda t: os.kill(os.getpid(), signal.SIGTERM), stop=stop)
+    assert training.step == 2
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops_and_handlers_are_put_back(signum):
     training = make_training()
@@ -169,6 +192,18 @@ def test_reestimated_statistics_are_those_of_the_data():
     features = torch.stack([network[0](x) for x, _ in batches])  # batches of equal size: averages of averages
     torch.testing.assert_close(network[1].running_mean, features.mean((0, 1, 3, 4)))
     assert not network.training
+
+
+def test_reestimation_draws_no_random_numbers_of_others_and_leaves_out_ragged_batches():
+    networks = [with_dropout(0), with_dropout(0)]
+    batches = [*tiny_batches(3), *tiny_batches(1, size=1)]
+    reestimate(networks[0], batches)
+    state = torch.get_rng_state()
+    torch.rand(5)
+    reestimate(networks[1], batches[:3])
+    torch.set_rng_state(state)
+    for a, b in zip(*(n.buffers() for n in networks), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_checkpoint_of_another_kind_is_refused():

@@ -43,6 +43,18 @@ def test_evaluation_counts_every_sample_once():
     assert network.training
 
 
+def test_a_part_of_a_split_is_spread_over_it():
+    """Some data sets are stored class by class: the first images would be of a few classes."""
+    labels = torch.arange(10).repeat_interleave(100)
+    images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+    part = CleanBatches(Split(images, labels), lambda x: x.float(), batch_size=7, limit=50)
+    inputs, targets = (torch.cat(tensors) for tensors in zip(*part, strict=True))
+    assert targets.bincount().tolist() == [5] * 10
+    assert torch.equal(inputs[:, 0, 0, 0].long(), targets)
+    resized = CleanBatches(Split(images, labels), lambda x: x.float().repeat(1, 1, 2, 1), 7, 50)
+    assert resized.num_bytes == 4 * 50 * 32
+
+
 def test_top5_and_nan_outputs():
     images, labels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 5, 9, 4])
 
@@ -82,6 +94,8 @@ def test_losses():
     for name in ("cross_entropy", "mse"):
         torch.testing.assert_close(make_loss(name)(outputs, classes), make_loss(name)(outputs, onehot))
     torch.testing.assert_close(make_loss("mse")(outputs, classes), ((outputs - onehot) ** 2).sum() / 6)
+    smooth = onehot * 0.7 + 0.1
+    torch.testing.assert_close(make_loss("mse", 0.3)(outputs, classes), ((outputs - smooth) ** 2).sum() / 6)
     with pytest.raises(ValueError, match="training.loss: 'hinge' is unknown"):
         make_loss("hinge")
 
