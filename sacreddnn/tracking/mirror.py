@@ -89,7 +89,6 @@ class Mirror:
             self._uuid = entry["uuid"]
             if self._claim(entry) == digest and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
-                self._remember(digest)
                 return Pushed()
         pushed = Pushed(points=self._push_metrics(), changed=True)
         entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
@@ -99,16 +98,20 @@ class Mirror:
         entry["spool"]["digest"] = digest
         # $set, because Omniboard keeps notes and tags in the same document
         self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
-        self._remember(digest)
         return pushed
 
     def _claim(self, entry: dict[str, Any]) -> str | None:
         """Settle the run's number in this database; the digest of the state it has, None for a new run."""
         runs = self._database.runs
-        number = _read_mirrored(self._folder).get(address(self._database), {}).get("run_id", entry["run_id"])
+        mirrored = _read_mirrored(self._folder)
+        number = mirrored.get(address(self._database), {}).get("run_id", entry["run_id"])
         while True:
             if found := runs.find_one({"uuid": self._uuid}, {"spool": 1}):
                 self.run_id = found["_id"]
+                # noted in the folder, so that the run keeps this number after the database was lost
+                mirrored[address(self._database)] = {"run_id": self.run_id}
+                with contextlib.suppress(OSError):  # an archive on a read-only disk
+                    write_atomic(self._folder / MIRRORED, json.dumps(mirrored, indent=1) + "\n")
                 return found.get("spool", {}).get("digest")
             try:
                 runs.insert_one({"_id": number} | fit(entry))
@@ -182,13 +185,6 @@ class Mirror:
             entries.append({"name": name, "file_id": file_id})
         return entries, written
 
-    def _remember(self, digest: str) -> None:
-        """Note in the folder what this database holds, so that `pending` needs no database."""
-        mirrored = _read_mirrored(self._folder)
-        mirrored[address(self._database)] = {"run_id": self.run_id, "digest": digest}
-        with contextlib.suppress(OSError):  # an archive on a read-only disk
-            write_atomic(self._folder / MIRRORED, json.dumps(mirrored, indent=1) + "\n")
-
 
 @dataclass
 class Replayed:
@@ -251,19 +247,6 @@ def replay(
         done.points += pushed.points
         done.artifacts += pushed.artifacts
     return done
-
-
-def pending(root: str | Path) -> list[Path]:
-    """The run folders, not running, whose present state no database is known to hold; asks no database."""
-    waiting = []
-    for folder in files.folders(root):
-        metrics = Metrics(folder)
-        metrics.refresh()
-        digest = _digest(_small_files(folder), metrics)
-        held = {entry["digest"] for entry in _read_mirrored(folder).values()}
-        if digest not in held and not files.is_running(folder):
-            waiting.append(folder)
-    return waiting
 
 
 def object_id(*parts: str) -> ObjectId:

@@ -4,8 +4,6 @@ Everything a run records passes through here once, so that the spool is valid JS
 encode it, and a password in a URL, a config, a command line or a printed line never reaches the disk.
 """
 
-import hashlib
-import json
 import math
 import operator
 import os
@@ -130,11 +128,6 @@ def flat(value: Mapping[str, Any], separator: str = "/", prefix: str = "") -> di
         name = f"{prefix}{separator}{key}" if prefix else str(key)
         result.update(flat(item, separator, name) if isinstance(item, Mapping) else {name: item})
     return result
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that two equal configs share, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def integer(name: str, what: str, value: Any) -> int:

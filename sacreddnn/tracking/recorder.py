@@ -24,8 +24,6 @@ from sacreddnn.tracking.live import Connect, LiveMirror, Pending
 from sacreddnn.tracking.plain import plain
 from sacreddnn.tracking.spool import Spool, write_atomic
 
-DIFF = "changes.diff"
-
 
 class Recorder(RunObserver):
     """Records one run.
@@ -44,6 +42,7 @@ class Recorder(RunObserver):
     Attributes:
         info: anything for the record that is neither config, metric nor result.
         config: when set, recorded in place of Sacred's.
+        config_hash: of the config, when set; equal for the configs whose runs are to count as the same.
         pending: what `finish` returned, None before.
     """
 
@@ -70,6 +69,7 @@ class Recorder(RunObserver):
         self.flush_seconds = flush_seconds
         self.info: dict[str, Any] = {}
         self.config: Mapping[str, Any] | None = None
+        self.config_hash: Callable[[dict[str, Any]], str] | None = None
         self.pending: Pending | None = None
         self._spool: Spool | None = None
         self._live: LiveMirror | None = None
@@ -101,6 +101,8 @@ class Recorder(RunObserver):
         fields["host"] = provenance.host() | fields.get("host", {})
         fields |= {"command": command, "argv": provenance.command_line(), "git": about}
         fields["versions"] = provenance.versions()
+        if self.config_hash:
+            fields["config_hash"] = self.config_hash(plain(config))
         if self.resume is None:
             self._spool = Spool.create(self.root, config, run_id=self.run_id, **fields)
         else:
@@ -108,8 +110,10 @@ class Recorder(RunObserver):
         self.run_id = int(self._spool.run["run_id"])
         self.info = self._spool.run.get("info", {}) | self.info
         if diff:
-            write_atomic(self.folder / DIFF, diff)
-            self._spool.artifact(self.folder / DIFF)
+            attempt = len(self._spool.run["attempts"])
+            path = self.folder / (f"changes-{attempt}.diff" if attempt > 1 else "changes.diff")
+            write_atomic(path, diff)
+            self._spool.artifact(path)
         self._live = LiveMirror(self.folder, self.connect, self.beat_seconds, self._beat)
         return self.run_id
 

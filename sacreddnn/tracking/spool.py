@@ -32,7 +32,6 @@ from sacreddnn.tracking import folder as files
 from sacreddnn.tracking import locks
 from sacreddnn.tracking.plain import (
     capped,
-    config_hash,
     finite,
     flat,
     integer,
@@ -44,6 +43,8 @@ from sacreddnn.tracking.plain import (
 )
 
 NUM_NONFINITE = "num_nonfinite"
+# kept in each attempt too, because a run may be resumed with other code, on another machine
+OF_ATTEMPT = ("argv", "config_hash", "git", "host", "versions")
 
 
 class RunBusyError(OSError):
@@ -114,7 +115,8 @@ class Spool:
             root: the folder that holds all runs; made when missing.
             config: the resolved config; passwords in it are masked.
             run_id: a positive id of the caller's choice or from `reserve`; by default the next free one.
-            fields: more for run.json, as `command`, `argv`, `host`, `git`, `versions`.
+            fields: more for run.json, as `command`, `argv`, `host`, `git`, `versions`; `config_hash` is by
+                default a hash of the whole config.
 
         Raises:
             ValueError: `run_id` is not positive, or that run exists.
@@ -148,21 +150,22 @@ class Spool:
         """
         spool = cls(Path(folder))
         old = files.read_config(spool.folder)
-        if config is not None and config_hash(config) != config_hash(old):
+        if config is None:
+            config = old
+            fields.setdefault("config_hash", spool.run["config_hash"])
+        elif plain(config) != old:
             spool.run["attempts"][-1]["config"] = finite(old)
-        spool._begin(old if config is None else config, fields)
+        spool._begin(config, fields)
         return spool
 
     def _begin(self, config: Mapping[str, Any], fields: dict[str, Any]) -> None:
         config = plain(config)
         write_atomic(self.folder / files.CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        start, digest = now(), config_hash(config)
-        attempt: dict[str, Any] = {"start_time": start, "config_hash": digest}
-        attempt |= {"pid": os.getpid(), "hostname": socket.gethostname()}
-        if "argv" in fields:
-            attempt["argv"] = plain(fields["argv"])
-        self.run["attempts"].append(attempt)
-        self.update(status="RUNNING", heartbeat=start, stop_time=None, fail_trace=None, config_hash=digest, **fields)
+        start = now()
+        self.run["attempts"].append({"start_time": start, "pid": os.getpid(), "hostname": socket.gethostname()})
+        whole = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+        fields = {"config_hash": whole} | fields
+        self.update(status="RUNNING", heartbeat=start, stop_time=None, fail_trace=None, **fields)
 
     def log(self, name: str, value: Any, step: int, gradient_evaluations: int | None = None) -> None:
         """Append one point of a metric; it survives a SIGKILL from the moment this returns.
@@ -213,9 +216,12 @@ class Spool:
             os.fsync(self._metrics)
 
     def update(self, **fields: Any) -> None:
-        """Set fields of run.json, which is replaced atomically."""
+        """Set fields of run.json, which is replaced atomically; those of `OF_ATTEMPT` in the last attempt too."""
+        fields = {name: finite(plain(value)) for name, value in fields.items()}
         with self._guard:
-            self.run.update({name: finite(plain(value)) for name, value in fields.items()})
+            self.run.update(fields)
+            if self.run.get("attempts"):
+                self.run["attempts"][-1] |= {name: fields[name] for name in OF_ATTEMPT if name in fields}
             write_atomic(self.folder / files.RUN, json.dumps(self.run, indent=1))
 
     def heartbeat(self) -> None:

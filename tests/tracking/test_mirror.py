@@ -7,7 +7,7 @@ import pytest
 
 from sacreddnn.tracking import document, folder, mirror
 from sacreddnn.tracking.database import prepare
-from sacreddnn.tracking.mirror import Mirror, pending, replay
+from sacreddnn.tracking.mirror import Mirror, replay
 from sacreddnn.tracking.spool import Spool
 
 
@@ -265,17 +265,6 @@ def test_a_running_run_is_left_to_its_process(root, database):
     spool.close()
     assert replay(root, database).runs == 1
     assert database.runs.find_one()["status"] == "INTERRUPTED"
-
-
-def test_pending_asks_no_database(root, database):
-    one, two = record(root), record(root)
-    assert pending(root) == [one, two]
-    replay(root, database, runs=[one])
-    assert pending(root) == [two]
-    replay(root, database)
-    assert pending(root) == []
-    Spool.resume(one).close()
-    assert pending(root) == [one]
 
 
 def test_a_moved_folder_is_the_same_run(root, tmp_path, database):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacreddnn.tracking.document import decoded, encodable
-from sacreddnn.tracking.plain import capped, config_hash, finite, flat, plain, redact, scalar
+from sacreddnn.tracking.plain import capped, finite, flat, plain, redact, scalar
 
 
 def test_plain_turns_numbers_of_other_libraries_into_python():
@@ -71,11 +71,6 @@ def test_capped_says_how_much_was_cut():
 def test_finite_and_flat():
     assert finite({"a": math.nan, "b": [math.inf, 1.0]}) == {"a": None, "b": [None, 1.0]}
     assert flat({"test": {"center": {"error": 9}}, "n": 1}) == {"test/center/error": 9, "n": 1}
-
-
-def test_config_hash_ignores_order():
-    assert config_hash({"a": 1, "b": {"c": 2, "d": 3}}) == config_hash({"b": {"d": 3, "c": 2}, "a": 1})
-    assert config_hash({"a": 1}) != config_hash({"a": 2})
 
 
 @pytest.mark.parametrize(

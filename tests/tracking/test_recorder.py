@@ -208,6 +208,21 @@ def test_configure_sets_what_the_config_says(tmp_path):
     assert files.read_config(tmp_path / "here" / "1") == {"folder": "here", "resolved": True}
 
 
+def test_config_hash_of_the_caller(tmp_path):
+    def configure(one, config):
+        one.config_hash = lambda values: f"seed {values['seed']}"
+
+    one = Recorder(tmp_path, configure=configure)
+    one.start({**CONFIG, "root": "a"})
+    one.finish("INTERRUPTED")
+    two = Recorder(tmp_path, configure=configure, resume=1)
+    two.start({**CONFIG, "root": "b"})
+    two.finish()
+    run = files.read_run(tmp_path / "1")
+    assert [one["config_hash"] for one in (run, *run["attempts"])] == ["seed 1"] * 3
+    assert [attempt.get("config", {}).get("root") for attempt in run["attempts"]] == ["a", None]
+
+
 def test_used_before_the_start_or_twice(tmp_path):
     one = Recorder(tmp_path)
     with pytest.raises(ValueError, match="no run yet"):
@@ -240,6 +255,20 @@ def test_where_the_numbers_come_from(tmp_path, monkeypatch):
     assert run["host"]["cpu"]
     assert run["argv"][0]
     assert len(run["config_hash"]) == 16
+    subprocess.run([*git, "commit", "-q", "-a", "-m", "second"], check=True)
+    (repository / "train.py").write_text("lr = 0.3\n")
+    two = Recorder(tmp_path / "runs", resume=1)
+    two.start(CONFIG, experiment={"base_dir": str(repository)})
+    two.describe(host={"device": "cuda"})
+    two.finish()
+    resumed = files.read_run(tmp_path / "runs" / "1")
+    first, second = resumed["attempts"]
+    assert first["git"] == run["git"] != second["git"] == resumed["git"]
+    assert [attempt["host"]["device"] for attempt in (first, second)] == ["cpu", "cuda"]
+    assert first["versions"] == run["versions"]
+    assert "+lr = 0.2" in (tmp_path / "runs" / "1" / "changes.diff").read_text()
+    assert "+lr = 0.3" in (tmp_path / "runs" / "1" / "changes-2.diff").read_text()
+    assert [one["name"] for one in resumed["artifacts"]] == ["changes.diff", "changes-2.diff"]
 
 
 def test_no_password_in_any_file(tmp_path, monkeypatch, capsys):

@@ -184,6 +184,39 @@ def test_resume_keeps_the_run(spool):
     assert output.endswith("second\n")
 
 
+def test_each_attempt_keeps_where_its_numbers_come_from(tmp_path):
+    def fields(commit):
+        return {"git": {"commit": commit}, "versions": {"torch": commit}, "argv": [commit], "host": {"gpu": commit}}
+
+    spool = Spool.create(tmp_path, CONFIG, **fields("A"))
+    spool.close()
+    again = Spool.resume(tmp_path / "1", CONFIG, **fields("B"))
+    again.update(host={"gpu": "C"})
+    again.close()
+    run = files.read_run(tmp_path / "1")
+    first, second = ({key: attempt[key] for key in fields("")} for attempt in run["attempts"])
+    assert (first, second) == (fields("A"), fields("B") | {"host": {"gpu": "C"}})
+    assert {key: run[key] for key in second} == second
+
+
+def test_config_hash_is_the_callers_or_of_the_whole_config(tmp_path):
+    def hashes(folder):
+        run = files.read_run(folder)
+        return [run["config_hash"], *(attempt["config_hash"] for attempt in run["attempts"])]
+
+    for config in ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}, {"a": 1}):
+        Spool.create(tmp_path, config).close()
+    one, reordered, other = (hashes(tmp_path / name)[0] for name in "123")
+    assert one == reordered != other
+    Spool.create(tmp_path, {"a": 1}, config_hash="mine").close()
+    Spool.resume(tmp_path / "4").close()
+    assert hashes(tmp_path / "4") == ["mine"] * 3
+    Spool.resume(tmp_path / "4", {"a": 2}, config_hash="mine").close()
+    assert hashes(tmp_path / "4") == ["mine"] * 4
+    # what the hash does not see is still a change of the config
+    assert [attempt.get("config") for attempt in files.read_run(tmp_path / "4")["attempts"]] == [None, {"a": 1}, None]
+
+
 def test_a_killed_run_is_stale_and_loses_nothing(tmp_path):
     kill_a_writer(tmp_path, "for i in range(100): spool.log('a', i, i)")
     assert files.read_run(tmp_path / "1")["status"] == "RUNNING"
