@@ -97,7 +97,6 @@ def make_experiment(recorder: Recorder, draw: Draw | None = None) -> sacred.Expe
 
         config = check(_plain(_config))
         announce(config)
-        recorder.describe(config_hash=config_hash(config))
         try:
             result = execute(config, recorder, recorder.folder)
         except Interrupted as stopped:
@@ -182,6 +181,7 @@ def _use_tracking_config(recorder: Recorder, values: dict[str, Any]) -> None:
     """Where this run is recorded, as its config says."""
     tracking = check(values).tracking
     recorder.root = Path(tracking.root)
+    recorder.config_hash = lambda config: config_hash(check(config))
     if tracking.database:
         recorder.connect = partial(database.connect, tracking.mongo_url, folder=tracking.folder)
 
