@@ -48,6 +48,6 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 def _refuse_escapes(path: Path, names: list[str]) -> None:
     for name in names:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+        member = PurePosixPath(name.replace("\\", "/"))  # without parts where it is ".", the top folder itself
+        if member.is_absolute() or ".." in member.parts or ":" in "".join(member.parts[:1]):
             raise DataError(f"{path}: member {name!r} leads out of the archive; do not use this file, get it elsewhere")

@@ -7,6 +7,7 @@ image.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -181,15 +182,15 @@ class Mixup:
     partner.
 
     Args:
-        alpha: > 0; small values mix rarely, 1 uniformly.
+        alpha: > 0, finite; small values mix rarely, 1 uniformly.
 
     Raises:
-        ValueError: `alpha` is not positive.
+        ValueError: `alpha` is not positive and finite.
     """
 
     def __init__(self, alpha: float = 0.2) -> None:
-        if alpha <= 0:
-            raise ValueError(f"mixup: alpha {alpha!r} is out of range, allowed above 0")
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"mixup: alpha {alpha!r} is out of range, allowed finite numbers above 0")
         self.alpha = alpha
 
     def weights(self, draws: Draws) -> Tensor:

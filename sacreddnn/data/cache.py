@@ -1,8 +1,9 @@
 """Data sets decoded once: their tensors in one checksummed file beside the data.
 
 Layout of the file: a line that names the format, a line of JSON (fingerprint of the source files, checksum,
-names, dtypes and shapes of the arrays, class names), then the arrays. No pickle. A file that does not match,
-in whatever way, counts as missing and is written anew.
+names, dtypes and shapes of the arrays, class names), then the arrays. The checksum covers the arrays and what
+the line of JSON says of them. No pickle. A file that does not match, in whatever way, counts as missing and is
+written anew.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sacreddnn.data.dataset import Raw, Split
 
-MAGIC = b"sacreddnn cache 1\n"
+MAGIC = b"sacreddnn cache 2\n"
 _DTYPES = {"uint8": torch.uint8, "int64": torch.int64}
 _log = logging.getLogger(__name__)
 
 
-def cached(path: Path, sources: Iterable[Path], decode: Callable[[], Raw], key: str = "") -> Raw:
+def cached(path: Path, sources: Iterable[Path], decode: Callable[[], Raw]) -> Raw:
     """Returns `decode()`, from the cache where it holds the result for these source files.
 
     Of several processes starting at once one decodes and the others wait for it. The cache is written aside
@@ -36,11 +38,11 @@ def cached(path: Path, sources: Iterable[Path], decode: Callable[[], Raw], key: 
 
     Args:
         path: the cache file; its folder is made where it is missing.
-        sources: the files that are decoded; a change of their names, sizes or times invalidates the cache.
+        sources: the files that are decoded; a change of their sizes, times or paths below their
+            common folder invalidates the cache, moving or renaming that folder does not.
         decode: reads the source files; its exceptions leave the cache as it was.
-        key: whatever else the result depends on.
     """
-    fingerprint = _fingerprint(sources, key)
+    fingerprint = _fingerprint(sources)
     found = _read(path, fingerprint)
     if found is not None:
         return found
@@ -69,11 +71,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _fingerprint(sources: Iterable[Path], key: str) -> str:
-    digest = hashlib.sha256(key.encode())
-    for source in sorted(sources):
-        status = source.stat()
-        digest.update(f"{source.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+def _fingerprint(sources: Iterable[Path]) -> str:
+    # the folders count, not only the names: an image's folder is its class
+    paths = sorted(os.path.abspath(source) for source in sources)
+    common = os.path.commonpath({os.path.dirname(path) for path in paths})
+    digest = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        digest.update(os.fsencode(f"{path[len(common) :]}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    return digest.hexdigest()
+
+
+def _digest(header: dict[str, Any], parts: Iterable[Any]) -> str:
+    """Returns the checksum of the bytes of the arrays and of what the header says of them."""
+    digest = hashlib.sha256(json.dumps([header["classes"], header["arrays"]]).encode())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
 
 
@@ -87,15 +100,12 @@ def _arrays(raw: Raw) -> dict[str, Tensor]:
 
 def _write(path: Path, fingerprint: str, raw: Raw) -> None:
     arrays = _arrays(raw)
-    digest = hashlib.sha256()
-    for array in arrays.values():
-        digest.update(array.numpy().data)
-    header = {
+    header: dict[str, Any] = {
         "fingerprint": fingerprint,
-        "sha256": digest.hexdigest(),
         "classes": list(raw.classes),
         "arrays": [[name, str(a.dtype).removeprefix("torch."), list(a.shape)] for name, a in arrays.items()],
     }
+    header["sha256"] = _digest(header, (array.numpy().data for array in arrays.values()))
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with aside.open("wb") as file:
@@ -120,7 +130,7 @@ def _read(path: Path, fingerprint: str) -> Raw | None:
                 return None
             payload = bytearray(os.fstat(file.fileno()).st_size - file.tell())
             file.readinto(payload)
-        if hashlib.sha256(payload).hexdigest() != header["sha256"]:
+        if _digest(header, [payload]) != header["sha256"]:
             _log.warning("%s: the checksum is wrong, decoding again", path)
             return None
         arrays, offset = {}, 0
@@ -128,7 +138,9 @@ def _read(path: Path, fingerprint: str) -> Raw | None:
             count = math.prod(shape)
             flat = torch.frombuffer(payload, dtype=_DTYPES[dtype], count=count, offset=offset)
             arrays[name], offset = flat.view(shape), offset + flat.nbytes
+        if offset != len(payload):
+            return None
         splits = [Split(arrays[f"{s} images"].permute(0, 3, 1, 2), arrays[f"{s} labels"]) for s in ("train", "test")]
         return Raw(splits[0], splits[1], tuple(header["classes"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None

@@ -42,10 +42,11 @@ def read(
         DataError: a missing folder, a class without images, other classes in the two splits, a damaged image.
         ValueError: `crop_fraction` or `image_size` out of range, streaming without `image_size`.
     """
-    if not 0 < crop_fraction <= 1:
-        raise ValueError(f"crop_fraction: {crop_fraction} is out of range, allowed above 0 to 1")
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size: {image_size} is out of range, allowed 1 or more")
+    if not isinstance(crop_fraction, (int, float)) or not 0 < crop_fraction <= 1:
+        raise ValueError(f"dataset.options.crop_fraction: {crop_fraction!r} is out of range, allowed above 0 to 1")
+    if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
+        allowed = "a whole number of pixels from 1"
+        raise ValueError(f"dataset.options.image_size: {image_size!r} is no size of squares, allowed: {allowed}")
     folder = root / path
     train_folder = folder / "train"
     test_folder = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), folder / _TEST_NAMES[0])
@@ -72,7 +73,7 @@ def read(
         return Raw(splits[0], splits[1], classes)
 
     name = f"images_{image_size or 'as_they_are'}_{crop_fraction:g}.cache"
-    return cached(folder / name, [*train_files, *test_files], decode, key="\n".join(map(str, [*classes, labels])))
+    return cached(folder / name, [*train_files, *test_files], decode)  # their paths give classes and labels
 
 
 def read_imagenet(

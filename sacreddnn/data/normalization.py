@@ -18,7 +18,7 @@ REFERENCE: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262)),
 }
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of torchvision's and timm's pretrained networks
-CHOICES = ("pixel", "reference", "imagenet", "none")
+NAMES = ("pixel", "reference", "imagenet", "none")
 
 
 def pixel_statistics(images: Tensor, chunk: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -71,4 +71,4 @@ def statistics(normalization: str, name: str, split: Split) -> tuple[tuple[float
         if channels != 3:
             raise ValueError(f"normalization: 'imagenet' needs 3 channels, {name} has {channels}; use 'pixel'")
         return IMAGENET
-    raise ValueError(f"normalization: {normalization!r} is unknown, allowed: {', '.join(CHOICES)}")
+    raise ValueError(f"normalization: {normalization!r} is unknown, allowed: {', '.join(NAMES)}")

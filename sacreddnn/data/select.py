@@ -125,19 +125,23 @@ def take(split: Split, num_train: int | None, num_per_class: int | None, seed: i
         ValueError: both sizes given, a size below one, or larger than what there is.
     """
     if num_train is not None and num_per_class is not None:
-        raise ValueError("num_train and num_per_class: both are given, choose one")
+        raise ValueError(
+            f"dataset.num_train: {num_train} and dataset.num_per_class: {num_per_class} are both given, choose one"
+        )
     if num_train is None and num_per_class is None:
         return split
     order = torch.randperm(len(split), generator=generator_for(seed, "subset"))
     if num_train is not None:
         if not 1 <= num_train <= len(split):
-            raise ValueError(f"num_train: {num_train} is out of range, allowed 1 to {len(split)}")
+            raise ValueError(f"dataset.num_train: {num_train} is out of range, allowed 1 to {len(split)}")
         return split.subset(order[:num_train].sort().values)
     assert num_per_class is not None
     labels = split.labels[order]
     fewest = int(torch.bincount(labels, minlength=num_classes).min())
     if not 1 <= num_per_class <= fewest:
-        raise ValueError(f"num_per_class: {num_per_class} is out of range, allowed 1 to {fewest}, the smallest class")
+        raise ValueError(
+            f"dataset.num_per_class: {num_per_class} is out of range, allowed 1 to {fewest}, the smallest class"
+        )
     chosen = [order[labels == label][:num_per_class] for label in range(num_classes)]
     return split.subset(torch.cat(chosen).sort().values)
 

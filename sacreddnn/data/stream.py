@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -160,16 +159,3 @@ class Stream:
             if state.get(key) != value:
                 raise ValueError(f"{key}: the saved stream had {state.get(key)!r}, this one has {value!r}")
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
-
-
-def batches(split: Split, batch_size: int, pipeline: Pipeline) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the whole split once, in order, normalised and not augmented: what evaluation reads.
-
-    Args:
-        split: images and labels, on the device where the inputs are wanted.
-        batch_size: samples of a minibatch; the last one may be smaller.
-        pipeline: normalises.
-    """
-    for start in range(0, len(split), batch_size):
-        images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
-        yield pipeline.clean(images), labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -43,19 +44,23 @@ def read(
         seed: equal seeds give equal images.
 
     Raises:
-        ValueError: a size below its minimum.
+        ValueError: an option of another type or below its minimum.
     """
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = image_size if isinstance(image_size, (list, tuple)) else (image_size, image_size)
+    if len(size) != 2 or not all(_is_whole(side) and side >= 1 for side in size):
+        allowed = "a whole number of pixels from 1, or [height, width]"
+        raise ValueError(f"dataset.options.image_size: {image_size!r} is no size of images, allowed: {allowed}")
+    height, width = size
     for key, value, minimum in (
         ("num_classes", num_classes, 2),
         ("channels", channels, 1),
-        ("image_size", min(height, width), 1),
         ("train_samples", train_samples, 1),
         ("test_samples", test_samples, 1),
-        ("contrast", contrast, 0),
     ):
-        if value < minimum:
-            raise ValueError(f"{key}: {value} is out of range for synthetic images, allowed {minimum} or more")
+        if not _is_whole(value) or value < minimum:
+            raise ValueError(f"dataset.options.{key}: {value!r} is out of range, allowed whole numbers from {minimum}")
+    if not isinstance(contrast, (int, float)) or not 0 <= contrast < math.inf:
+        raise ValueError(f"dataset.options.contrast: {contrast!r} is out of range, allowed finite numbers from 0")
     generator = generator_for(seed, "synthetic")
     coarse = torch.randn(num_classes, channels, 4, 4, generator=generator)
     patterns = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
@@ -69,6 +74,10 @@ def read(
         _sample(patterns, test_samples, contrast, generator),
         classes,
     )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _sample(patterns: Tensor, num_samples: int, contrast: float, generator: torch.Generator) -> Split:

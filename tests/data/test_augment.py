@@ -198,6 +198,8 @@ def test_a_pipeline_leaves_the_stored_images_alone():
         ("cutout:-1", "cutout: size -1"),
         ("resize", "resize with"),
         ("mixup:0", "mixup: alpha 0"),
+        ("mixup:inf", "mixup: alpha inf is out of range, allowed finite numbers above 0"),
+        ([{"mixup": float("nan")}], "mixup: alpha nan"),
         ("mixup", "num_classes"),
         ([{"crop": {"pad": 4}}], "crop has no argument 'pad', allowed: padding"),
         ([{"resized_crop": {"scale": [0.5, 0.1]}}], "resized_crop: scale"),

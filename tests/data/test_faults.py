@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from sacreddnn import data
-from sacreddnn.data import cache, mnist, synthetic, synthetic_files
+from sacreddnn.data import mnist, synthetic, synthetic_files
 from sacreddnn.data.archive import read_members
 from sacreddnn.data.dataset import DataError
 from sacreddnn.data.unpickle import unpickle
@@ -202,6 +202,16 @@ def test_an_archive_in_order_is_read(tmp_path):
         assert read_members(tmp_path / name, lambda name: False) == {}
 
 
+@pytest.mark.parametrize("top", [".", "./"])
+def test_an_archive_of_the_present_folder_is_read(tmp_path, top):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"content")
+    with tarfile.open(tmp_path / "archive.tar", "w") as archive:
+        archive.add(tmp_path / "folder", top)  # names as `tar -C folder .` gives them
+        archive.add(tmp_path / "file", "./a/b")
+    assert read_members(tmp_path / "archive.tar", lambda _: True) == {"./a/b": b"content"}
+
+
 def image_folder(tmp_path):
     synthetic_files.write_image_folder(raw_of(size=16, num_classes=2, train=4, test=2), tmp_path)
     return tmp_path
@@ -224,76 +234,8 @@ def test_faults_of_image_folders(tmp_path):
     fails("class 'class_1' is not in both", load, "folder", folder)
 
 
-def test_a_corrupted_cache_is_rebuilt(tmp_path):
-    raw = raw_of(channels=1, size=28)
-    synthetic_files.write_idx(raw, tmp_path / "mnist")
-    load("mnist", tmp_path)
-    path = tmp_path / "mnist" / "mnist.cache"
-    whole = path.read_bytes()
-    for place in (0.0, 0.001, 0.5, 0.999):
-        corrupt(path, place)
-        assert load("mnist", tmp_path).train.images.equal(raw.train.images)
-        assert path.read_bytes() == whole
-    truncate(path)
-    assert load("mnist", tmp_path).train.images.equal(raw.train.images)
-    assert path.read_bytes() == whole
-
-
-def test_the_cache_is_used_and_follows_its_sources(tmp_path, monkeypatch):
-    raw, other = raw_of(channels=1, size=28), raw_of(channels=1, size=28, train=30)
-    synthetic_files.write_idx(raw, tmp_path / "mnist")
-    load("mnist", tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(mnist.idx, "decode", lambda *_: pytest.fail("decoded again"))
-        assert load("mnist", tmp_path).train.images.equal(raw.train.images)
-    synthetic_files.write_idx(other, tmp_path / "mnist")
-    assert load("mnist", tmp_path).train.images.equal(other.train.images)
-
-
-def test_a_fault_of_the_source_leaves_the_cache_untouched(tmp_path):
-    synthetic_files.write_idx(raw_of(channels=1, size=28), tmp_path / "mnist")
-    load("mnist", tmp_path)
-    path = tmp_path / "mnist" / "mnist.cache"
-    whole = path.read_bytes()
-    truncate(tmp_path / "mnist" / "train-images-idx3-ubyte.gz")
-    fails("damaged or truncated", load, "mnist", tmp_path)
-    assert path.read_bytes() == whole
-    assert not list(tmp_path.rglob("*.part"))
-
-
-def test_a_folder_that_cannot_be_written_needs_no_cache(tmp_path, monkeypatch):
-    synthetic_files.write_idx(raw_of(channels=1, size=28), tmp_path / "mnist")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(cache, "_write", full)
-    assert len(load("mnist", tmp_path).train) == 20
-    monkeypatch.setattr(cache, "locked", full)
-    assert len(load("mnist", tmp_path).train) == 20
-
-
-def _load_and_count(folder):
-    """Runs in a process of its own: loads, and leaves a mark when it had to decode."""
-    real = mnist.idx.decode
-
-    def counting(*arguments):
-        (folder / f"decoded_{os.getpid()}").touch()
-        return real(*arguments)
-
-    mnist.idx.decode = counting
-    load("mnist", folder)
-
-
-def test_processes_that_start_at_once_decode_once(tmp_path):
-    import multiprocessing
-
-    synthetic_files.write_idx(raw_of(channels=1, size=28, train=2000), tmp_path / "mnist")
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_load_and_count, args=(tmp_path,)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0] * 4
-    assert len(list(tmp_path.glob("decoded_*"))) == 1
+@pytest.mark.parametrize("option", [{"image_size": "abc"}, {"image_size": 0}, {"crop_fraction": "half"}])
+def test_bad_options_of_image_folders_are_refused(tmp_path, option):
+    ((key, value),) = option.items()
+    with pytest.raises(ValueError, match=f"^dataset.options.{key}: {value!r} .* allowed"):
+        load("folder", tmp_path, options=option)

@@ -1,9 +1,12 @@
 """Classes, validation split, subsets and label noise: exact counts, seeds, and every refusal."""
 
+import re
+
 import pytest
 import torch
 
 from sacreddnn import data
+from sacreddnn.data import normalization
 
 SIZES = {"train_samples": 500, "test_samples": 100, "image_size": 4, "channels": 1, "num_classes": 5}
 
@@ -100,10 +103,10 @@ def test_statistics_are_those_of_the_whole_training_set():
         ({"validation": 500}, "validation: 500 is out of range, allowed 0 to 499"),
         ({"validation": -1}, "validation: -1"),
         ({"validation": 1.5}, "validation: 1.5"),
-        ({"num_train": 501}, "num_train: 501 is out of range, allowed 1 to 500"),
+        ({"num_train": 501}, "^dataset.num_train: 501 is out of range, allowed 1 to 500"),
         ({"num_train": 401, "validation": 100}, "allowed 1 to 400"),
-        ({"num_per_class": 101}, "num_per_class: 101 is out of range, allowed 1 to 100"),
-        ({"num_train": 10, "num_per_class": 1}, "choose one"),
+        ({"num_per_class": 101}, "^dataset.num_per_class: 101 is out of range, allowed 1 to 100"),
+        ({"num_train": 10, "num_per_class": 1}, "^dataset.num_train: 10 and dataset.num_per_class: 1 are both given"),
         ({"noise": 1.2}, "noise: 1.2"),
         ({"normalization": "pixels"}, "normalization: 'pixels' is unknown, allowed: pixel, reference, imagenet, none"),
         ({"normalization": "reference"}, "no values for synthetic"),
@@ -114,6 +117,36 @@ def test_bad_choices_are_refused(options, message):
     with pytest.raises(ValueError, match=message) as caught:
         load(**options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", normalization.NAMES)
+def test_every_normalization_of_the_list_is_known(name):
+    pixels = data.Split(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    mean, std = normalization.statistics(name, "cifar10", pixels)
+    assert len(mean) == len(std) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("image_size", "abc", "a whole number of pixels from 1, or [height, width]"),
+        ("image_size", [8, 8, 3], "[height, width]"),
+        ("image_size", [8, 0], "[height, width]"),
+        ("image_size", 8.5, "[height, width]"),
+        ("num_classes", 1, "whole numbers from 2"),
+        ("train_samples", "many", "whole numbers from 1"),
+        ("channels", True, "whole numbers from 1"),
+        ("contrast", float("nan"), "finite numbers from 0"),
+        ("contrast", "high", "finite numbers from 0"),
+    ],
+)
+def test_bad_options_of_synthetic_images_are_refused(key, value, allowed):
+    with pytest.raises(ValueError, match=f"^dataset.options.{key}: {re.escape(repr(value))} .*{re.escape(allowed)}$"):
+        data.load("synthetic", options={key: value})
+
+
+def test_synthetic_images_need_not_be_square():
+    assert data.load("synthetic", options={**SIZES, "image_size": [4, 6]}).train.shape == (1, 4, 6)
 
 
 def test_unknown_names_and_options_are_answered_with_the_nearest():

@@ -116,13 +116,6 @@ def test_impossible_streams_are_refused(split, options, message):
         stream_of(split, **options)
 
 
-def test_batches_reads_a_split_once_in_order(split):
-    pipeline = data.Pipeline((0.5,) * 3, (0.25,) * 3, "crop+flip")
-    parts = list(data.batches(split, 32, pipeline))
-    assert torch.equal(torch.cat([labels for _, labels in parts]), split.labels)
-    assert torch.equal(torch.cat([inputs for inputs, _ in parts]), pipeline.clean(split.images))
-
-
 def test_derived_seeds_do_not_collide_and_do_not_change():
     tuples = [(seed, stream, epoch) for seed in range(20) for stream in range(20) for epoch in range(20)]
     assert len({derive_seed(*parts) for parts in tuples}) == len(tuples)
