@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import functools
 import io
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,8 @@ from sacreddnn.report.groups import Group, Record, group, mean_and_error
 from sacreddnn.report.labels import label_lines
 from sacreddnn.report.tables import local_energy
 
+# It tells at length which glyphs it keeps, wherever the root logger is at INFO, as Sacred sets it.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 _SPAN_OF_LOG = 8.0  # largest over smallest value from which a logarithmic axis shows more
 P = ParamSpec("P")
 
