@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("ids", nargs="*", type=int, help="run ids; all runs if neither ids nor a tag are given")
         command.add_argument("--tag", help="only runs whose tracking.tags hold it")
         command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
+        if name == "runs":
+            command.add_argument("--csv", type=Path, help="write config, result and origin of each run to this file")
         if name == "compare":
             command.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS, help="columns of the local energy")
             command.add_argument("--out", type=Path, help="folder for the table and the figures")
@@ -113,7 +115,11 @@ def newest(records: list[Record]) -> list[Record]:
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
-    """Print a line a run."""
+    """Print a line a run; with --csv write everything that is one value a run."""
+    records = read_records(arguments)
+    if arguments.csv:
+        frame = runs.frame(records).join(runs.provenance(records)[["config_hash", "commit", "machine", "device"]])
+        frame.to_csv(arguments.csv)
     rows = [
         {
             "run": r.run_id,
@@ -125,7 +131,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
             "seed": r.config["seed"],
             "test error (%)": f"{r.result['test/center/error']:.2f}" if "test/center/error" in r.result else "-",
         }
-        for r in read_records(arguments)
+        for r in records
     ]
     print(pd.DataFrame(rows).to_string(index=False))
     return 0

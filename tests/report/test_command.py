@@ -1,5 +1,6 @@
 """The report's command line on runs that were made by the real one."""
 
+import csv
 import json
 
 import pytest
@@ -35,6 +36,16 @@ def test_runs_are_listed(root, capsys):
     error = json.loads((root / "2/result.json").read_text())["test/center/error"]
     assert lines[2].split()[0] == "2"
     assert lines[2].split()[-2:] == ["0", f"{error:.2f}"]
+
+
+def test_runs_are_exported(root, tmp_path):
+    assert disk(root, "runs", "--csv", str(tmp_path / "runs.csv")) == 0
+    with (tmp_path / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["config.algorithm.name"] for row in rows] == ["sgd", "rsgd", "sgd", "sgd"]
+    error = json.loads((root / "2/result.json").read_text())["test/center/error"]
+    assert float(rows[1]["test/center/error"]) == error
+    assert len(rows[1]["commit"]) == 40
 
 
 def test_a_run_has_its_figures_in_its_record(root):
