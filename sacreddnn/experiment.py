@@ -23,10 +23,11 @@ import yaml
 from sacred.config import config_files
 from sacred.utils import SacredError, SacredInterrupt
 
-from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten, parse_yaml, read_yaml
+from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten
 from sacreddnn.tracking import database
 from sacreddnn.tracking.folder import find, read_run
 from sacreddnn.tracking.recorder import Recorder
+from sacreddnn.yaml_file import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 Draw = Callable[[Path], list[Path]]

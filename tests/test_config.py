@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacreddnn.algorithm_config import ALGORITHMS
-from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten, read_yaml
+from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten
+from sacreddnn.yaml_file import read_yaml
 
 
 @pytest.mark.parametrize(
