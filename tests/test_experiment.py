@@ -192,6 +192,7 @@ def test_a_killed_run_resumes_bit_for_bit_under_its_own_id(tmp_path, algorithm):
     record = json.loads((tmp_path / "killed/1/run.json").read_text())
     assert record["status"] == "COMPLETED"
     assert len(record["attempts"]) == 2
+    assert {attempt["config_hash"] for attempt in record["attempts"]} == {record["config_hash"]}
     whole, killed = (json.loads((tmp_path / name / "1/result.json").read_text()) for name in ("whole", "killed"))
     assert {k: v for k, v in whole.items() if "seconds" not in k} == {
         k: v for k, v in killed.items() if "seconds" not in k

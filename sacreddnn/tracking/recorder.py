@@ -118,7 +118,7 @@ class Recorder(RunObserver):
         return self.run_id
 
     def log(self, name: str, value: Any, step: int, gradient_evaluations: int | None = None) -> None:
-        """Record one point of a metric, see `Spool.log`; about 10 microseconds."""
+        """Record one point of a metric, see `Spool.log`: one line appended to a file."""
         self._open().log(name, value, step, gradient_evaluations)
 
     def result(self, values: Mapping[str, Any]) -> None:
