@@ -19,13 +19,13 @@ $(BIN)/python:
 
 # The versions it was tested with; where they do not exist, any that setup.cfg allows.
 $(VENV)/.installed: setup.cfg constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded]' || \
-	  $(BIN)/pip install --quiet --editable '.[embedded]' || $(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,sweep]' || \
+	  $(BIN)/pip install --quiet --editable '.[embedded,sweep]' || $(BIN)/pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]' || \
-	  $(BIN)/pip install --quiet --editable '.[embedded,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,sweep,dev]' || \
+	  $(BIN)/pip install --quiet --editable '.[embedded,sweep,dev]'
 	@touch $@
 
 install: $(VENV)/.installed ## make .venv with the package and what it needs
