@@ -37,7 +37,7 @@ install-dev: $(VENV)/.installed-dev ## the same with the tools for tests and lin
 demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, compare (minutes)
 	$(RUN) scripts/train.py with demo sgd || [ $$? -eq 75 ]
 	$(RUN) scripts/train.py with demo esgd training.lr=1 algorithm.inner_lr=0.1 || [ $$? -eq 75 ]
-	$(RUN) scripts/train.py with demo rsgd training.lr=0.1 algorithm.coupling_growth=100 algorithm.relaxation_momentum=true || [ $$? -eq 75 ]
+	$(RUN) scripts/train.py with demo rsgd training.lr=0.1 algorithm.coupling_growth=100 || [ $$? -eq 75 ]
 	$(RUN) scripts/report.py compare --tag demo --from-disk --out results/demo
 
 test: install-dev ## the test suite

@@ -64,7 +64,7 @@ class ReplicatedSGDConfig(SGDConfig):
     coupling_updates: Literal["epoch", "step"] = "epoch"
     coupling_period: Count = 1
     coupling_form: Literal["relaxation", "gradient"] = "relaxation"
-    relaxation_momentum: bool = False  # the relaxation's rate counts the base optimizer's momentum
+    relaxation_momentum: bool = True  # the relaxation's rate counts the base optimizer's momentum
     use_center: bool = False  # a center with weights of its own, as in elastic averaging
     weight_decay_convention: Literal["replica", "reference"] = "replica"
 

@@ -10,8 +10,8 @@ It descends the replicated loss L_R = sum_a L(w^a) + gamma sum_a d(w^a, wbar), w
 
 Both forms agree to first order in eta gamma; the gradient form goes through the base optimizer's momentum and diverges
 once gamma has grown, the relaxation is the exact solution of the same flow and is stable for every gamma. Momentum m
-multiplies what a gradient does in the long run by 1 / (1 - m): `relaxation_momentum` gives the relaxation that factor,
-exp(-K eta gamma / (1 - m)).
+multiplies what a gradient does in the long run by 1 / (1 - m), and the gradient form goes through the momentum:
+`relaxation_momentum`, the default, gives the relaxation the same factor, exp(-K eta gamma / (1 - m)).
 
 With `use_center` the center is a vector x of its own (elastic averaging: Zhang, Choromanska, LeCun 2015, arXiv
 1412.6651; the reference's use_center), and L_R = sum_a L(w^a) + gamma sum_a d(w^a, x) is descended in x too:
@@ -99,7 +99,7 @@ class ReplicatedSGD(Algorithm):
         coupling_updates: int | None = None,
         coupling_period: int = 1,
         coupling_form: str = "relaxation",
-        relaxation_momentum: bool = False,
+        relaxation_momentum: bool = True,
         use_center: bool = False,
         weight_decay_convention: str = "replica",
         group: Group | None = None,

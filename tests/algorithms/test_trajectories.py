@@ -76,7 +76,7 @@ def test_entropy_sgd_automatic_coupling_balances_loss_and_distance():
     assert algorithm.coupling_start == pytest.approx(value.item() / distance(w, start).item())
 
 
-def replicated_sgd_in_numpy(h, m, W, *, eta, momentum, wd, gammas, K, form, gradient_noise):
+def replicated_sgd_in_numpy(h, m, W, *, eta, momentum, wd, gammas, K, form, counted, gradient_noise):
     W, buffer = W.copy(), np.zeros_like(W)
     for t, gamma in enumerate(gammas, start=1):
         G = h * (W - m) + gradient_noise
@@ -88,20 +88,22 @@ def replicated_sgd_in_numpy(h, m, W, *, eta, momentum, wd, gammas, K, form, grad
             G = G + momentum * buffer
         W = W - eta * G
         if t % K == 0 and form == "relaxation":
-            W = W.mean(0) + np.exp(-K * eta * gamma) * (W - W.mean(0))
+            rate = K * eta * gamma / (1 - momentum if counted else 1)
+            W = W.mean(0) + np.exp(-rate) * (W - W.mean(0))
     return W
 
 
-@pytest.mark.parametrize("form", ["relaxation", "gradient"])
+@pytest.mark.parametrize(("form", "counted"), [("relaxation", True), ("relaxation", False), ("gradient", True)])
 @pytest.mark.parametrize("period", [1, 3])
 @pytest.mark.parametrize("kind", ["exponential", "linear", "cosine"])
-def test_replicated_sgd(form, period, kind):
+def test_replicated_sgd(form, counted, period, kind):
     loss, start = quadratic()
     networks = [Vector(start + a) for a in range(3)]
     noise = torch.randn(3, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     algorithm = ReplicatedSGD(
         [n.parameters() for n in networks], 0.05, coupling=0.1, coupling_growth=20, coupling_schedule=kind,
-        coupling_updates=5, coupling_period=period, coupling_form=form, momentum=0.9, nesterov=True, weight_decay=0.01,
+        coupling_updates=5, coupling_period=period, coupling_form=form, relaxation_momentum=counted,
+        momentum=0.9, nesterov=True, weight_decay=0.01,
     )  # fmt: skip
     W = algorithm.weights.values.clone().numpy()
     gammas = []
@@ -112,7 +114,7 @@ def test_replicated_sgd(form, period, kind):
         algorithm.step(loss.closure(algorithm, networks, noise))
     expected = replicated_sgd_in_numpy(
         loss.h.numpy(), loss.m.numpy(), W, eta=0.05, momentum=0.9, wd=0.01, gammas=gammas, K=period, form=form,
-        gradient_noise=noise.numpy(),
+        counted=counted, gradient_noise=noise.numpy(),
     )  # fmt: skip
     np.testing.assert_allclose(algorithm.weights.values.numpy(), expected, rtol=1e-10)
 
