@@ -8,10 +8,11 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
+from algorithm_cases import OPTIONS
 from cases import tiny_network
 from torch import nn
 
-from sacreddnn.algorithms import SAM, SGD, EntropySGD, ReplicatedSGD
+from sacreddnn.algorithms import ALGORITHMS, SGD
 from sacreddnn.collective import Group
 from sacreddnn.data import Pipeline, Split, Stream
 from sacreddnn.training import distributed
@@ -30,7 +31,6 @@ SPLIT = Split(
     torch.randint(3, (50,), generator=torch.Generator().manual_seed(1)),
 )
 PIPELINE = Pipeline((0.5,), (0.3,), ["crop", "flip"])
-SINGLE = {"sgd": SGD, "sam": SAM, "esgd": EntropySGD}
 
 
 def make(group, name="rsgd", *, batch_size=12, batch_norm=True, dropout=0.3, lr=0.1, **options):
@@ -40,10 +40,8 @@ def make(group, name="rsgd", *, batch_size=12, batch_norm=True, dropout=0.3, lr=
 
     networks = [network(a) for a in group.replicas]
     options = options if "optimizer" in options else NESTEROV | options
-    if name == "rsgd":
-        algorithm = ReplicatedSGD([n.parameters() for n in networks], lr, group=group, **options)
-    else:
-        algorithm = SINGLE[name](networks[0].parameters(), lr, group=group, **options)
+    parameters = [n.parameters() for n in networks]
+    algorithm = ALGORITHMS[name](parameters if name == "rsgd" else parameters[0], lr, group=group, **options)
     streams = [Stream(SPLIT, batch_size, seed=5, stream=a, pipeline=PIPELINE, shard=group.shard)
                for a in group.replicas]  # fmt: skip
     objective = Objective(networks, make_loss(), torch.float32, torch.device("cpu"))
@@ -121,14 +119,18 @@ def weights_after(training, steps=STEPS):
 def check_minibatches_shared_by_processes(size):
     """Without batch norm and dropout, of which each process has its own, only rounding differs."""
     plain = {"batch_norm": False, "dropout": 0.0}
-    for name, replicas, batch_size in (("sgd", 1, 12), ("sam", 1, 12), ("esgd", 1, 13), ("rsgd", 2, 13)):
+    for name in ALGORITHMS:
+        replicas, batch_size = (2, 13) if name == "rsgd" else (1, 13 if name == "esgd" else 12)
         if size % replicas:
             continue
+        options = plain | {key: value for key, value in OPTIONS[name].items() if key != "lr"}
         group = ProcessGroup(replicas, 60)
-        W = weights_after(make(group, name, batch_size=batch_size, **plain))
-        alone = make(Group(replicas), name, batch_size=batch_size, **plain)
+        shared, alone = (make(g, name, batch_size=batch_size, **options) for g in (group, Group(replicas)))
+        W = weights_after(shared)
         expected = weights_after(alone)[group.replicas.start : group.replicas.stop]
-        torch.testing.assert_close(W, expected, rtol=2e-4, atol=2e-6)
+        torch.testing.assert_close(W, expected, rtol=2e-4, atol=2e-6, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(shared.algorithm.center(), alone.algorithm.center(), rtol=2e-4, atol=2e-6)
+        assert shared.algorithm.gradient_evaluations == alone.algorithm.gradient_evaluations, name
         assert torch.equal(group._reduce(W.clone(), group._of_replica, dist.ReduceOp.MAX), W)  # all have the same
     # one process's dropout and batch norm see its own part; statistics are averaged, and recorded once
     shared = make(ProcessGroup(1, 60), "sgd")
