@@ -15,9 +15,10 @@ from sacreddnn.algorithm_config import ReplicatedSGDConfig
 from sacreddnn.algorithms import ALGORITHMS, Algorithm
 from sacreddnn.algorithms.optimizers import takes
 from sacreddnn.collective import Group
-from sacreddnn.config import Config, ConfigError
+from sacreddnn.config import Config
 from sacreddnn.data import Dataset, Pipeline, make_stream, sources
 from sacreddnn.data.seeds import derive_seed
+from sacreddnn.schema import ConfigError
 from sacreddnn.training import distributed
 from sacreddnn.training.batchnorm import CenterNetwork
 from sacreddnn.training.evaluate import CleanBatches

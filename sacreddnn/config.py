@@ -1,19 +1,16 @@
-"""The typed schema of a run. Every error names the key, the value, what is allowed and the nearest valid name."""
+"""The typed schema of a training. Every error names the key, the value, what is allowed and the nearest valid name."""
 
 # ruff: noqa: RUF012  (pydantic copies mutable defaults)
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from sacreddnn.algorithm_config import ALGORITHMS, AlgorithmConfig, SGDConfig
-from sacreddnn.schema import ConfigError, Count, Fraction, NonNegative, Positive, Section
+from sacreddnn.algorithm_config import AlgorithmConfig, SGDConfig
+from sacreddnn.run_config import RunConfig, check_config
+from sacreddnn.schema import Count, Fraction, NonNegative, Positive, Section
 
 
 class DatasetConfig(Section):
@@ -130,35 +127,19 @@ class CheckpointConfig(Section):
     keep: Count = 2
 
 
-class TrackingConfig(Section):
-    """Where runs are recorded: always on disk, and in a database."""
-
-    root: str = "results/runs"  # one folder a run
-    database: bool = True  # False: on disk only; `scripts/report.py replay` brings runs into a database later
-    mongo_url: str | None = None  # None: the embedded server
-    folder: str = "results/database"  # of the embedded server
-    tags: list[str] = []  # to find runs that belong together
-
-    @field_validator("mongo_url")
-    @classmethod
-    def _no_password(cls, url: str | None) -> str | None:
-        if url and re.search(r"//[^/@]*:[^/@]*@", url):
-            raise ValueError("holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead")
-        return url
-
-
-class Config(Section):
+class Config(RunConfig):
     """A whole run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    free_on_resume: ClassVar[tuple[str, ...]] = (
+        *RunConfig.free_on_resume, "checkpoint", "training.device", "training.num_threads", "training.timeout",
+    )  # fmt: skip
+
     dataset: DatasetConfig = DatasetConfig()
     model: ModelConfig = ModelConfig()
     algorithm: AlgorithmConfig = SGDConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    resume: int | str | None = None  # run id or folder
 
     @model_validator(mode="before")
     @classmethod
@@ -177,102 +158,10 @@ class Config(Section):
         return self
 
 
-# What may differ between a run and its resumption: nothing of it changes the numbers.
-FREE_ON_RESUME = ("resume", "tracking", "checkpoint", "training.device", "training.num_threads", "training.timeout")
-
-
 def check(values: dict[str, Any]) -> Config:
     """The typed config of a nested dict.
 
     Raises:
         ConfigError: with one line per fault.
     """
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        lines: dict[str, str] = {}  # by key: of the alternatives of a union the last says most
-        for e in error.errors(include_url=False):
-            key, line = _explain(e, values)
-            lines[key] = line
-        raise ConfigError("\n".join(lines.values())) from None
-
-
-def _explain(error: Any, values: dict[str, Any]) -> tuple[str, str]:
-    """The key, and one line: key, value, what is allowed."""
-    path: list[Any] = []
-    here: Any = values
-    for part in error["loc"]:
-        # a discriminated union adds its tag, a plain union the type it tried: neither is a key of the config
-        if isinstance(here, list) or (isinstance(here, dict) and part in here):
-            path.append(part)
-            here = here[part]
-    key = ".".join(map(str, path)) or "config"
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return key, f"{key}: unknown key{_hint(str(path[-1]), _siblings(path, values))}"
-    if kind.startswith("union_tag"):
-        return (
-            f"{key}.name",
-            f"{key}.name: {here.get('name')!r} is not allowed{_hint(str(here.get('name')), ALGORITHMS)}",
-        )
-    if kind == "literal_error":
-        names = [name.strip("'") for name in re.split(r", | or ", context["expected"])]
-        number = "a number or " if "Literal" in str(error["loc"]) or error["loc"][-1] not in path else ""
-        return key, f"{key}: {here!r} is not allowed{_hint(str(here), names, number)}"
-    message = error["msg"]
-    if kind == "value_error":
-        message = message.removeprefix("Value error, ")
-        return key, message if not path else f"{key}.{message}" if ": " in message else f"{key}: {message}"
-    message = message[0].lower() + message[1:]
-    return key, f"{key}: {here!r} is not allowed, {message.replace('input should', 'it should')}"
-
-
-def _hint(name: str, allowed: list[str], besides: str = "") -> str:
-    near = difflib.get_close_matches(name, allowed, n=1)
-    return (f", did you mean {near[0]}?" if near else ",") + f" allowed: {besides}{', '.join(allowed)}"
-
-
-def _siblings(path: list[Any], values: dict[str, Any]) -> list[str]:
-    """The keys allowed where the last key of the path stands."""
-    schema: type[BaseModel] = Config
-    for part in path[:-1]:
-        values = values[part]
-        kinds = list(_classes(schema.model_fields[part].annotation))
-        named = [k for k in kinds if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")]
-        schema = (named or kinds)[0]
-    return list(schema.model_fields)
-
-
-def _classes(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [cls for argument in getattr(annotation, "__args__", ()) for cls in _classes(argument)]
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one dict with dotted keys.
-
-    >>> flatten({"a": {"b": 1}, "c": 2})
-    {'a.b': 1, 'c': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def differences(old: Config, new: Config) -> list[str]:
-    """The dotted keys whose values differ, those aside that do not change the numbers."""
-    a, b = flatten(old.model_dump()), flatten(new.model_dump())
-    keys = [k for k in {**a, **b} if a.get(k) != b.get(k)]
-    return [k for k in keys if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)]
-
-
-def config_hash(config: Config) -> str:
-    """Sixteen hexadecimal digits that change with everything that changes the numbers of a run, and only with that."""
-    flat = flatten(config.model_dump())
-    kept = {k: v for k, v in flat.items() if not any(k == free or k.startswith(free + ".") for free in FREE_ON_RESUME)}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return check_config(Config, values)

@@ -18,7 +18,8 @@ from typing import NoReturn
 
 import torch.distributed as dist
 
-from sacreddnn.config import Config, ConfigError, check
+from sacreddnn.config import Config, check
+from sacreddnn.schema import ConfigError
 from sacreddnn.training import distributed
 from sacreddnn.training.interrupt import Interrupted
 

@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from sacreddnn import flatness
 from sacreddnn.build import Session, build
-from sacreddnn.config import Config, ConfigError, config_hash
+from sacreddnn.config import Config
+from sacreddnn.run_config import config_hash
+from sacreddnn.schema import ConfigError
 from sacreddnn.training import batchnorm, checkpoint, distributed
 from sacreddnn.training.evaluate import Ensemble, evaluate
 from sacreddnn.training.fit import Training, fit

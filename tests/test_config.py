@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacreddnn.algorithm_config import ALGORITHMS
-from sacreddnn.config import Config, ConfigError, check, config_hash, differences, flatten
+from sacreddnn.config import Config, check
+from sacreddnn.run_config import config_hash, differences, flatten
+from sacreddnn.schema import ConfigError
 from sacreddnn.yaml_file import read_yaml
 
 

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from sacreddnn import experiment
-from sacreddnn.config import check, config_hash
+from sacreddnn.config import check
+from sacreddnn.run_config import config_hash
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL = [

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from sacreddnn.config import FREE_ON_RESUME, flatten
+from sacreddnn.config import Config
 from sacreddnn.report import style
+from sacreddnn.run_config import flatten
 
 # Config keys that do not make a run another one: the seed, and where things lie on a machine.
-NOT_COMPARED = ("seed", "dataset.root", "dataset.download", *FREE_ON_RESUME)
+NOT_COMPARED = ("seed", "dataset.root", "dataset.download", *Config.free_on_resume)
 
 
 class Record(Protocol):
