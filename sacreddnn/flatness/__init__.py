@@ -1,6 +1,21 @@
-"""Measures of flatness, for any network."""
+"""Measures of flatness and of curvature, for any network."""
 
 from sacreddnn.flatness.estimate import Estimate
+from sacreddnn.flatness.hessian import Eigenpairs, hessian_eigenvalues, hessian_trace
 from sacreddnn.flatness.local_energy import error, error_and_loss, local_energy, loss
+from sacreddnn.flatness.loss_surface import LossSurface
+from sacreddnn.flatness.spectral_density import SpectralDensity, spectral_density
 
-__all__ = ["Estimate", "error", "error_and_loss", "local_energy", "loss"]
+__all__ = [
+    "Eigenpairs",
+    "Estimate",
+    "LossSurface",
+    "SpectralDensity",
+    "error",
+    "error_and_loss",
+    "hessian_eigenvalues",
+    "hessian_trace",
+    "local_energy",
+    "loss",
+    "spectral_density",
+]
