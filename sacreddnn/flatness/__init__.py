@@ -3,12 +3,14 @@
 from sacreddnn.flatness.estimate import Estimate
 from sacreddnn.flatness.hessian import Eigenpairs, hessian_eigenvalues, hessian_trace
 from sacreddnn.flatness.local_energy import error, error_and_loss, local_energy, loss
+from sacreddnn.flatness.local_entropy import LocalEntropy, local_entropy
 from sacreddnn.flatness.loss_surface import LossSurface
 from sacreddnn.flatness.spectral_density import SpectralDensity, spectral_density
 
 __all__ = [
     "Eigenpairs",
     "Estimate",
+    "LocalEntropy",
     "LossSurface",
     "SpectralDensity",
     "error",
@@ -16,6 +18,7 @@ __all__ = [
     "hessian_eigenvalues",
     "hessian_trace",
     "local_energy",
+    "local_entropy",
     "loss",
     "spectral_density",
 ]

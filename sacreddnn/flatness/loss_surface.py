@@ -120,12 +120,18 @@ class LossSurface:
 
     def gradient(self, w: Tensor | None = None) -> Tensor:
         """The gradient of L at w, shape (N,). A new vector."""
+        return self.value_and_gradient(w)[1]
+
+    def value_and_gradient(self, w: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """L at w and its gradient, shape (N,), a new vector; L stays on the device, shape ()."""
         if w is not None:
             self.move_to(w)
-        total = torch.zeros_like(self.origin)
+        value, gradient = self.origin.new_zeros(()), torch.zeros_like(self.origin)
         for inputs, targets in self._cast():
-            total += self._backward(inputs, targets)[1]
-        return total / self.num_samples
+            loss, of_batch = self._backward(inputs, targets)
+            value += loss
+            gradient += of_batch
+        return value / self.num_samples, gradient.div_(self.num_samples)
 
     def minibatch_gradient(self, number: int, w: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unbiased (loss, gradient) from minibatch `number`, for numbers drawn uniformly.

@@ -34,6 +34,7 @@ def test_products_match_the_dense_hessian(network, H):
     torch.testing.assert_close(surface.hessian_product(V[0]), H @ V[0], rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # where curvlinops imports einops
 def test_products_match_curvlinops(network):
     curvlinops = pytest.importorskip("curvlinops", reason="curvlinops is a development dependency")
     network = trained_network().eval()
