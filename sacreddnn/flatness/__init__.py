@@ -5,6 +5,8 @@ from sacreddnn.flatness.hessian import Eigenpairs, hessian_eigenvalues, hessian_
 from sacreddnn.flatness.local_energy import error, error_and_loss, local_energy, loss
 from sacreddnn.flatness.local_entropy import LocalEntropy, local_entropy
 from sacreddnn.flatness.loss_surface import LossSurface
+from sacreddnn.flatness.pac_bayes import PacBayesSigma, pac_bayes_sigma
+from sacreddnn.flatness.sharpness import Sharpness, sharpness
 from sacreddnn.flatness.spectral_density import SpectralDensity, spectral_density
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "Estimate",
     "LocalEntropy",
     "LossSurface",
+    "PacBayesSigma",
+    "Sharpness",
     "SpectralDensity",
     "error",
     "error_and_loss",
@@ -20,5 +24,7 @@ __all__ = [
     "local_energy",
     "local_entropy",
     "loss",
+    "pac_bayes_sigma",
+    "sharpness",
     "spectral_density",
 ]
