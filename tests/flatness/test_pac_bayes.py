@@ -39,10 +39,10 @@ def on_quadratic(target=0.1, **options):
 def test_quadratic_matches_the_closed_form(options, exact):
     """sigma^2 tr H / 2 is the rise at a minimum; with magnitudes sum_i h_i (sigma^2 w_i^2 + epsilon^2) / 2."""
     z = []
-    for seed in range(8):
-        found = on_quadratic(num_samples=40, tolerance=1e-3, seed=seed, **options)
+    for seed in range(6):
+        found = on_quadratic(num_samples=30, tolerance=1e-3, seed=seed, **options)
         z.append((found.sigma - exact) / found.standard_error)
-        assert found.standard_error < 0.06 * exact
+        assert found.standard_error < 0.08 * exact
     z = torch.tensor(z)
     assert 0.3 < z.square().mean().sqrt() < 2
     assert found.rise.mean <= options.get("target", 0.1)
@@ -58,9 +58,8 @@ def test_the_same_draws_serve_every_sigma_and_network():
 
 
 def _first_rise(found):
-    z = [
-        torch.randn(40, generator=g, dtype=torch.float64) for g in [torch.Generator().manual_seed(0)] for _ in range(3)
-    ]
+    generator = torch.Generator().manual_seed(0)
+    z = [torch.randn(40, generator=generator, dtype=torch.float64) for _ in range(3)]
     return sum(0.5 * (H * (found.evaluations[0] * x).square()).sum().item() for x in z) / 3
 
 

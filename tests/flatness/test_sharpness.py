@@ -82,6 +82,11 @@ def test_left_as_found_also_when_interrupted():
     found.check()
 
 
+def _with_a_cliff(outputs, targets):
+    losses = cross_entropy(outputs, targets)
+    return torch.where(losses < 10, losses, torch.inf)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -93,7 +98,7 @@ def test_left_as_found_also_when_interrupted():
         ({"num_steps": 0}, "num_steps: 0"),
         ({"num_starts": 0}, "num_starts: 0"),
         ({"step": -1.0}, "step: -1.0"),
-        ({"rho": 1e30}, "rho: .*not a finite number"),
+        ({"rho": 10.0, "loss": _with_a_cliff}, "rho: .*not a finite number"),
     ],
 )
 def test_bad_arguments(change, message):
