@@ -179,6 +179,12 @@ class LossSurface:
                 torch._foreach_add_(self.views(total[k]), second)
         return total.view_as(V)
 
+    def outputs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs (outputs, targets) of each minibatch at the present weights."""
+        with torch.no_grad():
+            for inputs, targets in self._cast():
+                yield self.network(inputs), targets
+
     def normal(self, generator: torch.Generator) -> Tensor:
         """A vector of independent standard normals, shape (N,).
 
