@@ -4,37 +4,21 @@ r"""Local energy: how much the error rises when every weight is perturbed in pro
 
 (Pittorino et al. 2021; multiplicative noise on every parameter, biases and batch-norm parameters included, batch-norm
 statistics kept, 0-1 error.) Multiplicative noise needs no normalisation of the weights: it is invariant wherever
-the network is.
+the network is. Other noises are in noise.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from sacreddnn.flatness import noise as noises
 from sacreddnn.flatness.estimate import Estimate
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-Measure = Callable[[Tensor, Tensor], Tensor]
-
-
-def error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """0-1 error of each sample in percent, shape (n,); outputs that are not finite are wrong."""
-    wrong = (outputs.argmax(1) != targets) | ~outputs.isfinite().all(1)
-    return 100.0 * wrong.to(outputs.dtype)
-
-
-def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each sample in nats, shape (n,)."""
-    return nn.functional.cross_entropy(outputs, targets, reduction="none")
-
-
-def error_and_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Both from one pass, shape (n, 2)."""
-    return torch.stack([error(outputs, targets), loss(outputs, targets)], dim=1)
+from sacreddnn.flatness.loss_surface import Batches, require_repeatable
+from sacreddnn.flatness.quantities import Measure, error
 
 
 def local_energy(
@@ -43,8 +27,13 @@ def local_energy(
     sigmas: Sequence[float],
     *,
     num_samples: int = 10,
+    standard_error: float | None = None,
+    max_samples: int = 1000,
     generator: torch.Generator | None = None,
     measure: Measure = error,
+    noise: str = "multiplicative",
+    subset: str = "all",
+    prepare: Callable[[nn.Module], object] | None = None,
 ) -> Estimate:
     """The local energy of a network at each noise strength.
 
@@ -58,41 +47,68 @@ def local_energy(
             re-iterable, not a generator.
         sigmas: noise strengths >= 0.
         num_samples: number of draws z >= 1; two or more for a standard error.
+        standard_error: draw on until no standard error is larger than this, in the unit of the measure (of its first
+            column, if it has several).
+        max_samples: draws at most for `standard_error`.
         generator: source of z, on the parameters' device; by default one seeded with 0.
         measure: (outputs, targets) -> value of each sample, shape (n,) or (n, m). `error` (percent) by default.
+        noise: "multiplicative", "additive" or "filter", see noise.py.
+        subset: of the parameters that are perturbed, "all" or "weights".
+        prepare: called with the network each time its weights have changed and before they are measured, the first time
+            at w; for example to estimate batch-norm statistics anew. What it does to buffers is undone in the end.
 
     Returns:
         Mean and standard error of shape (len(sigmas),) or (len(sigmas), m) in the units of the measure, and the samples
-        with num_samples in front. The error bar is that of the draws; the data set is taken as given.
+        with the draws in front. The error bar is that of the draws; the data set is taken as given. A number of draws
+        that was chosen by the error bar makes the error bar too small, the less the more draws one begins with.
 
     Raises:
-        ValueError: no batches, no sigmas, a negative sigma, num_samples < 1, a one-shot generator as batches, or a
-            network whose unperturbed outputs are not finite.
+        ValueError: no batches, no sigmas, a negative sigma, num_samples < 1, a one-shot generator as batches, an
+            unknown noise or subset, or a network whose unperturbed outputs are not finite.
 
-    Cost: (1 + num_samples * number of nonzero sigmas) forward passes over the batches.
+    Cost: (1 + draws * number of nonzero sigmas) forward passes over the batches, memory for two more networks.
     """
-    _validate(batches, sigmas, num_samples)
+    _validate(batches, sigmas, num_samples, standard_error, max_samples, noise, subset)
     parameters: list[Tensor] = list(network.parameters())
     generator = generator or torch.Generator(parameters[0].device).manual_seed(0)
+    prepare = prepare or (lambda network: None)
     with _left_as_found(network) as original, torch.inference_mode():
+        prepare(network)
         energy = _mean_measure(_refuse_nonfinite(network), batches, measure)
-        samples = energy.new_zeros(num_samples, len(sigmas), *energy.shape)
-        for k in range(num_samples):
-            noise = [_normal_like(w, generator).mul_(w) for w in original]  # z * w
+        samples: list[Tensor] = []
+        while not _enough(samples, num_samples, standard_error, max_samples):
+            direction = noises.draw(original, noise, subset, generator)
+            rises = energy.new_zeros(len(sigmas), *energy.shape)
             for i, sigma in enumerate(sigmas):
                 if sigma == 0:
                     continue
                 torch._foreach_copy_(parameters, original)
-                torch._foreach_add_(parameters, noise, alpha=sigma)
-                samples[k, i] = _mean_measure(network, batches, measure) - energy
-    return Estimate.of(samples.cpu())
+                torch._foreach_add_(parameters, direction, alpha=sigma)
+                prepare(network)
+                rises[i] = _mean_measure(network, batches, measure) - energy
+            samples.append(rises.cpu())
+    return Estimate.of(torch.stack(samples))
 
 
-def _validate(batches: Batches, sigmas: Sequence[float], num_samples: int) -> None:
-    if isinstance(batches, Iterator):
-        raise ValueError(
-            "batches: a one-shot iterator cannot be passed over several times; pass a list or a DataLoader"
-        )
+def _enough(samples: list[Tensor], num_samples: int, standard_error: float | None, max_samples: int) -> bool:
+    if len(samples) < num_samples:
+        return False
+    if standard_error is None or len(samples) >= max_samples:
+        return True
+    errors = Estimate.of(torch.stack(samples)).standard_error
+    return bool(errors.flatten(1)[:, 0].max() <= standard_error if errors.ndim > 1 else errors.max() <= standard_error)
+
+
+def _validate(
+    batches: Batches,
+    sigmas: Sequence[float],
+    num_samples: int,
+    standard_error: float | None,
+    max_samples: int,
+    noise: str,
+    subset: str,
+) -> None:
+    require_repeatable(batches)
     if len(sigmas) == 0:
         raise ValueError("sigmas: empty, give at least one noise strength")
     for sigma in sigmas:
@@ -100,12 +116,15 @@ def _validate(batches: Batches, sigmas: Sequence[float], num_samples: int) -> No
             raise ValueError(f"sigmas: {sigma} is not allowed, noise strengths are finite and >= 0")
     if num_samples < 1:
         raise ValueError(f"num_samples: {num_samples} is not allowed, it must be >= 1")
-
-
-def _normal_like(w: Tensor, generator: torch.Generator) -> Tensor:
-    # in the logical order of the elements, so that the draws do not depend on the memory format
-    z = torch.empty(w.shape, dtype=w.dtype, device=w.device).normal_(generator=generator)
-    return torch.empty_like(w).copy_(z)
+    if standard_error is not None and (standard_error <= 0 or num_samples < 2):
+        raise ValueError(
+            f"standard_error: {standard_error} is not allowed, it must be > 0 and needs num_samples >= 2 to begin with"
+        )
+    if standard_error is not None and max_samples < num_samples:
+        raise ValueError(f"max_samples: {max_samples} is not allowed, it must be >= num_samples, {num_samples}")
+    for key, value, allowed in (("noise", noise, noises.NOISES), ("subset", subset, noises.SUBSETS)):
+        if value not in allowed:
+            raise ValueError(f"{key}: {value!r} is not allowed, allowed: {', '.join(allowed)}")
 
 
 def _refuse_nonfinite(network: nn.Module) -> Callable[[Tensor], Tensor]:

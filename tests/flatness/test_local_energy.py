@@ -34,7 +34,10 @@ def test_linear_sign_classifier_matches_the_closed_form():
     targets[:3] = 1 - targets[:3]  # three training errors
     margin = (x @ w) * (2 * targets - 1)
     estimate = local_energy(
-        SignClassifier(w), [(x[:25], targets[:25]), (x[25:], targets[25:])], SIGMAS[1:], num_samples=4000
+        SignClassifier(w),
+        [(x[:25], targets[:25]), (x[25:], targets[25:])],
+        SIGMAS[1:],
+        num_samples=4000,
     )
     for i, sigma in enumerate(SIGMAS[1:]):
         scale = sigma * (w.square() * x.square()).sum(1).sqrt()
@@ -142,6 +145,10 @@ def test_network_is_left_as_found(interruption):
         ({"sigmas": [-0.1]}, "sigmas: -0.1"),
         ({"sigmas": []}, "sigmas: empty"),
         ({"num_samples": 0}, "num_samples: 0"),
+        ({"standard_error": 0.1}, "standard_error: 0.1 is not allowed, it must be > 0 and needs num_samples >= 2"),
+        ({"standard_error": 0.1, "num_samples": 4, "max_samples": 3}, "max_samples: 3"),
+        ({"noise": "none"}, "noise: 'none' is not allowed, allowed: multiplicative, additive, filter"),
+        ({"subset": "biases"}, "subset: 'biases' is not allowed"),
     ],
 )
 def test_bad_arguments(change, message):
@@ -158,3 +165,98 @@ def test_nan_network_is_refused():
         local_energy(network, tiny_batches(), [0.1], measure=loss)
     with pytest.raises(ValueError, match="not finite"):
         local_energy(network, tiny_batches(), [0.1])  # an argmax of NaNs would be a class like any other
+
+
+@pytest.mark.parametrize("noise", ["multiplicative", "additive", "filter"])
+def test_a_quadratic_has_its_closed_form_under_each_noise(noise):
+    """For the measure sum_p c_p |p|^2 the energy is sigma^2 sum_p c_p E|direction_p|^2; linear terms average out."""
+    network = tiny_network().double()
+    batches = [(torch.zeros(2, 1, 8, 8, dtype=torch.float64), torch.zeros(2).long())]
+    factors = torch.linspace(0.5, 2, len(list(network.parameters())), dtype=torch.float64)
+    measure = lambda outputs, targets: sum(
+        c * p.square().sum() for c, p in zip(factors, network.parameters(), strict=True)
+    ).expand(2)
+    squared = {
+        "multiplicative": lambda p: p.square().sum(),
+        "additive": lambda p: torch.tensor(float(p.numel())),
+        "filter": lambda p: p.square().sum(),
+    }
+    for subset, moves in (("all", lambda p: True), ("weights", lambda p: p.ndim > 1)):
+        estimate = local_energy(network, batches, [0.3], num_samples=2000, measure=measure, noise=noise, subset=subset)
+        expected = sum(
+            c * 0.09 * squared[noise](p) for c, p in zip(factors, network.parameters(), strict=True) if moves(p)
+        )
+        assert abs(estimate.mean - expected) < 4 * estimate.standard_error
+        assert estimate.standard_error < 0.1 * expected
+
+
+def test_additive_noise_sees_the_rescaling_of_layers():
+    one, other = (tiny_network(batch_norm=False).double() for _ in range(2))
+    with torch.no_grad():
+        for p in other[0].parameters():
+            p.mul_(4)
+        other[-1].weight.div_(4)
+    batches = [(x.double(), y) for x, y in tiny_batches()]
+    a, b = (local_energy(n, batches, [0.2], num_samples=300, measure=loss, noise="additive") for n in (one, other))
+    assert (a.mean - b.mean).abs() > 4 * (a.standard_error + b.standard_error)
+
+
+def test_noises_are_paired():
+    """The same z for every noise and subset."""
+    seen = {}
+    for noise in ("multiplicative", "additive"):
+        for subset in ("all", "weights"):
+            network = tiny_network()
+            w = network[-1].weight.detach().clone()
+            values = []
+
+            def measure(outputs, targets, network=network, values=values):
+                values.append(network[-1].weight.detach().clone())
+                return error(outputs, targets)
+
+            local_energy(network, tiny_batches(1), [0.5], num_samples=1, measure=measure, noise=noise, subset=subset)
+            seen[noise, subset] = (values[1] - w) / (0.5 * (w if noise == "multiplicative" else 1))
+    expected = seen["additive", "all"]
+    for z in seen.values():
+        torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_it_draws_until_the_standard_error_is_small_enough():
+    options = {"measure": error_and_loss, "num_samples": 4, "standard_error": 1.0}
+    estimate = local_energy(tiny_network(), tiny_batches(), SIGMAS, **options)
+    assert estimate.standard_error[:, 0].max() <= 1.0
+    assert len(estimate.samples) > 4
+    fewer = local_energy(tiny_network(), tiny_batches(), SIGMAS, measure=error_and_loss,
+                         num_samples=len(estimate.samples) - 1)  # fmt: skip
+    assert fewer.standard_error[:, 0].max() > 1.0  # not one draw too many
+    assert torch.equal(fewer.samples, estimate.samples[:-1])
+    assert len(local_energy(tiny_network(), tiny_batches(), SIGMAS, **options, max_samples=5).samples) == 5
+
+
+def test_statistics_can_be_estimated_anew_at_every_point():
+    """With one batch, and its own statistics at every point, it is what the network gives in train mode."""
+    network, (inputs, targets) = tiny_network(), tiny_batches(1, size=40)[0]
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+
+    def reestimate(network):
+        network[1].momentum = 1.0
+        network.train()
+        network(inputs)
+        network.eval()
+        n = inputs.numel()
+        network[1].running_var.mul_((n - 1) / n)  # train mode divides by n, the running variance by n - 1
+
+    running = local_energy(network, [(inputs, targets)], [0.5], num_samples=3, measure=loss)
+    anew = local_energy(network, [(inputs, targets)], [0.5], num_samples=3, measure=loss, prepare=reestimate)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    network.train()
+    w = [p.detach().clone() for p in network.parameters()]
+    generator, expected = seeded(), []
+    with torch.no_grad():
+        first = loss(network(inputs), targets).mean().item()
+        for _ in range(3):
+            for p, start in zip(network.parameters(), w, strict=True):
+                p.copy_(start + 0.5 * start * torch.randn(start.shape, generator=generator))
+            expected.append(loss(network(inputs), targets).mean().item() - first)
+    torch.testing.assert_close(anew.samples[:, 0].float(), torch.tensor(expected), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(anew.mean, running.mean)
