@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from sacreddnn.algorithm_config import AlgorithmConfig, SGDConfig
+from sacreddnn.local_energy_config import LocalEnergyConfig
 from sacreddnn.run_config import RunConfig, check_config
 from sacreddnn.schema import Count, Fraction, NonNegative, Positive, Section
 
@@ -89,25 +90,6 @@ class TrainingConfig(Section):
     compile: bool = False  # torch.compile the networks: minutes at the start, faster steps on most GPUs
 
 
-class FlatnessConfig(Section):
-    """The local energy of the final center."""
-
-    sigmas: list[NonNegative] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    num_samples: Annotated[int, Field(ge=0)] = 10  # draws of the noise; 0: not measured
-    split: Literal["train", "test"] = "train"
-    num_examples: Count | None = 10000  # so many of the split, evenly spaced; None: all
-    seed: int = 0  # of the noise: equal between runs, so that their differences are paired
-    headline: NonNegative = 0.3  # the sigma whose value stands in the result
-
-    @model_validator(mode="after")
-    def _can_be_measured(self) -> FlatnessConfig:
-        if self.num_samples == 1:
-            raise ValueError("num_samples: 1 gives no standard error; use 2 or more, or 0 to leave it out")
-        if self.num_samples and self.headline not in self.sigmas:
-            raise ValueError(f"headline: {self.headline} is not among sigmas {self.sigmas}")
-        return self
-
-
 class EvaluationConfig(Section):
     """What is measured along the way and at the end."""
 
@@ -116,7 +98,7 @@ class EvaluationConfig(Section):
     num_train: Count | None = 10000  # clean training images looked at along the way, evenly spaced; at the end all
     replicas: bool = False  # evaluate each replica and their ensemble too
     batch_norm: Literal["running", "reestimated", "both"] = "running"  # statistics of the center's batch norm
-    flatness: FlatnessConfig = FlatnessConfig()
+    flatness: LocalEnergyConfig = LocalEnergyConfig()
 
 
 class CheckpointConfig(Section):

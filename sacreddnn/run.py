@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from sacreddnn import flatness
+from sacreddnn import energy_profile
 from sacreddnn.build import Session, build
 from sacreddnn.config import Config
 from sacreddnn.run_config import config_hash
@@ -24,7 +24,6 @@ from sacreddnn.training.fit import Training, fit
 from sacreddnn.training.interrupt import StopRequest
 
 Result = dict[str, float | int | str]
-BATCHNORM_EXAMPLES = 10_000  # training images over which batch-norm statistics are re-estimated
 
 
 class Recorder(Protocol):
@@ -163,7 +162,7 @@ def _centers(session: Session) -> Iterator[tuple[str, nn.Module]]:
 
 def _reestimate(session: Session, network: nn.Module) -> None:
     if batchnorm.has_batch_norm(network):
-        batchnorm.reestimate(network, session.clean("train", BATCHNORM_EXAMPLES))
+        batchnorm.reestimate(network, session.clean("train", energy_profile.BATCHNORM_EXAMPLES))
 
 
 def record_epoch(session: Session, recorder: Recorder | None) -> None:
@@ -174,8 +173,12 @@ def record_epoch(session: Session, recorder: Recorder | None) -> None:
     values |= {f"training/{name}": value for name, value in training.algorithm.metrics().items()}
     if epoch % config.every == 0 or training.step == training.num_steps:
         values |= evaluate_networks(session, config.num_train, session.dtype)
+    flatness = config.flatness
+    center = center_network(session) if flatness.every and epoch % flatness.every == 0 else None  # all processes' work
     if recorder is None:
         return
+    if center is not None:
+        values |= energy_profile.during_training(center, session.clean, flatness)
     for name, value in values.items():
         recorder.log(name, value, epoch, training.algorithm.gradient_evaluations)
     line = f"epoch {epoch}/{training.num_epochs}: loss {values['train/minibatch/loss']:.4f}"
@@ -200,40 +203,16 @@ def measure(session: Session, recorder: Recorder | None, folder: Path | None) ->
     torch.save(network.state_dict(), artifacts / "center.pt")
     recorder.artifact(artifacts / "center.pt")
     recorder.result(result)  # what follows can fail, and what is known stays known
-    profile = local_energy_profile(session, network)
-    if profile:
-        recorder.info["local_energy"] = profile
-        headline = profile["sigmas"].index(config.evaluation.flatness.headline)
-        result["local_energy"] = profile["error"][headline]
-        result["local_energy_se"] = profile["error_se"][headline]
-        (artifacts / "local_energy.json").write_text(json.dumps(profile, indent=1))
-        recorder.artifact(artifacts / "local_energy.json")
+    made = energy_profile.profiles(network, session.clean, config.evaluation.flatness, _statistics_of(session))
+    result |= energy_profile.headlines(made, config.evaluation.flatness.headline)
+    for name, profile in made.items():
+        recorder.info[name] = profile
+        (artifacts / f"{name}.json").write_text(json.dumps(profile, indent=1))
+        recorder.artifact(artifacts / f"{name}.json")
     result["gradient_evaluations"] = training.algorithm.gradient_evaluations
     result["train_seconds"] = round(training.seconds, 3)
     result["measure_seconds"] = round(time.perf_counter() - start, 3)
     return result
-
-
-def local_energy_profile(session: Session, network: nn.Module) -> dict[str, Any]:
-    """Rise of error (percentage points) and loss (nats) against sigma, with standard errors; empty if not asked for."""
-    config = session.config.evaluation.flatness
-    if config.num_samples == 0:
-        return {}
-    view = session.clean(config.split, config.num_examples)
-    batches: Any = view
-    if view.num_bytes <= 2**30:
-        batches = list(view)  # normalised once, not once a draw
-    generator = torch.Generator(session.device).manual_seed(config.seed)
-    estimate = flatness.local_energy(
-        network, batches, config.sigmas, num_samples=config.num_samples, generator=generator,
-        measure=flatness.error_and_loss,
-    )  # fmt: skip
-    mean, error = estimate.mean.T.tolist(), estimate.standard_error.T.tolist()
-    return {
-        "sigmas": list(config.sigmas), "num_samples": config.num_samples, "split": config.split, "view": "clean",
-        "num_examples": view.num_examples, "batch_norm": _statistics_of(session),
-        "error": mean[0], "error_se": error[0], "loss": mean[1], "loss_se": error[1],
-    }  # fmt: skip
 
 
 def _statistics_of(session: Session) -> str:

@@ -64,6 +64,26 @@ def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
     assert f"run 1: test error {result['test/center/error']:.2f} %" in capsys.readouterr().out
 
 
+def test_local_energy_of_both_splits_with_both_kinds_of_statistics_and_on_the_way(tmp_path):
+    words = ["resnet20", "dataset.num_train=96", "training.epochs=2"]
+    options = {"split": "both", "batch_norm": "both", "every": 2, "num_samples": 3, "num_examples": 40,
+               "sigmas": "[0.3]", "noise": "filter"}  # fmt: skip
+    assert run(tmp_path, *words, *(f"evaluation.flatness.{key}={value}" for key, value in options.items())) == 0
+    result = json.loads((tmp_path / "1/result.json").read_text())
+    info = json.loads((tmp_path / "1/run.json").read_text())["info"]
+    names = ["local_energy", "local_energy_reestimated", "local_energy_test", "local_energy_test_reestimated"]
+    for name in names:
+        assert result[name] == info[name]["error"][0]
+        assert info[name] == json.loads((tmp_path / f"1/artifacts/{name}.json").read_text())
+        assert (info[name]["num_samples"], info[name]["noise"]) == (3, "filter")
+    assert [info[name]["split"] for name in names] == ["train", "train", "test", "test"]
+    assert info["local_energy"]["loss"] != info["local_energy_reestimated"]["loss"]
+    points = [json.loads(line) for line in (tmp_path / "1/metrics.jsonl").read_text().splitlines()]
+    on_the_way = {p["name"]: p["value"] for p in points if "local_energy" in p["name"]}
+    assert {"train/center/local_energy", "test/center_reestimated/local_energy_se"} < set(on_the_way)
+    assert {p["step"] for p in points if "local_energy" in p["name"]} == {2}
+
+
 def test_replicas_ensemble_and_both_kinds_of_statistics_are_recorded(tmp_path):
     words = ["resnet20", "rsgd", "dataset.num_train=96", "evaluation.replicas=True", "evaluation.batch_norm=both"]
     assert run(tmp_path, *words, "training.epochs=3", "training.accumulate=2", "training.clip_norm=1.0") == 0
