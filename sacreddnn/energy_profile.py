@@ -54,7 +54,7 @@ def profiles(network: nn.Module, clean: Clean, config: LocalEnergyConfig, statis
 
 def headlines(made: dict[str, Profile], sigma: float) -> dict[str, float]:
     """Of each profile the local energy of the error at one sigma, and its standard error."""
-    values = {}
+    values: dict[str, float] = {}
     for name, profile in made.items():
         at = profile["sigmas"].index(sigma)
         values |= {name: profile["error"][at], f"{name}_se": profile["error_se"][at]}
@@ -64,7 +64,7 @@ def headlines(made: dict[str, Profile], sigma: float) -> dict[str, float]:
 def during_training(network: nn.Module, clean: Clean, config: LocalEnergyConfig) -> dict[str, float]:
     """The same at the headline sigma alone, on the way: metrics by name."""
     only = config.model_copy(update={"sigmas": [config.headline], "standard_error": None})
-    values = {}
+    values: dict[str, float] = {}
     for name, profile in profiles(network, clean, only, "running").items():
         prefix = f"{profile['split']}/center{'_reestimated' if name.endswith('_reestimated') else ''}"
         values |= {f"{prefix}/local_energy": profile["error"][0], f"{prefix}/local_energy_se": profile["error_se"][0]}
