@@ -59,7 +59,13 @@ def run_to_resume(argv: list[str], root: str) -> Path | None:
 
 
 def quoted(word: str) -> str:
-    """The word, a value in it written as in YAML (`[crop, flip]`, `true`) rewritten for Sacred, which reads Python."""
+    """The word as Sacred reads it.
+
+    A value written as in YAML (`[crop, flip]`, `true`) becomes Python; a network of timm or torchvision, which has no
+    YAML file (`timm/resnet18`), becomes the name of the model.
+    """
+    if word.startswith(("timm/", "torchvision/")) and "=" not in word and not Path(word).exists():
+        return f"model.name={word}"
     key, equals, value = word.partition("=")
     if equals and (value[:1] in ("[", "{") or value in ("true", "false", "null")):
         try:

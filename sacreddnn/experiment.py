@@ -11,7 +11,7 @@ from sacreddnn.command import Command, Draw, Result
 from sacreddnn.config import Config
 from sacreddnn.tracking.recorder import Recorder
 
-FOLDERS = ("dataset", "model", "algorithm", "training", "experiments")
+FOLDERS = ("dataset", "model", "algorithm", "training", "tracking", "experiments")
 
 
 def main(argv: list[str] | None = None, draw: Draw | None = None) -> int:
