@@ -3,6 +3,7 @@
     report.py runs                                   a line a run
     report.py compare 4 5 6 --out results/mine       table and figures of runs 4, 5 and 6
     report.py compare --tag demo                     of the newest run of each algorithm and seed with that tag
+    report.py correlate --tag study --out DIR        rank correlation of each measure with the test error
     report.py replay                                 bring the database in step with the runs on disk
 
 Exit status: 0 done; 1 the database is away or a run cannot be read; 2 a command that cannot be understood.
@@ -20,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from sacreddnn.config import Config
-from sacreddnn.report import figures, tables
+from sacreddnn.report import correlate, figures, style, tables
 from sacreddnn.tracking import database, mirror, runs
 from sacreddnn.tracking.runs import Record
 
@@ -66,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "compare":
             command.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS, help="columns of the local energy")
             command.add_argument("--out", type=Path, help="folder for the table and the figures")
+    command = add("correlate", correlate_runs, "rank correlation of each measure of flatness with the test error")
+    command.add_argument("ids", nargs="*", type=int, help="run ids; all runs if neither ids nor a tag are given")
+    command.add_argument("--tag", help="only runs whose tracking.tags hold it")
+    command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
+    command.add_argument("--target", choices=list(correlate.TARGETS), default="test_error")
+    command.add_argument("--measures", nargs="+", help="names in the results; all if not given")
+    command.add_argument("--out", type=Path, help="folder for the table and the figure")
     add("replay", replay, "bring the database in step with the runs on disk").add_argument(
         "--force", action="store_true", help="write again what the database says it has"
     )
@@ -108,9 +116,9 @@ def newest(records: list[Record]) -> list[Record]:
     """Of the completed runs of one data set, network, algorithm and seed the last one."""
     last = {}
     for record in sorted(records, key=lambda r: r.run_id):
-        names = (record.config[part]["name"] for part in ("dataset", "model", "algorithm"))
+        names = (record.config[part]["name"] for part in ("dataset", "model"))
         if record.status == "COMPLETED":
-            last[*names, record.config["seed"]] = record
+            last[*names, style.algorithm_key(record.config), record.config["seed"]] = record
     return list(last.values())
 
 
@@ -151,6 +159,23 @@ def compare(arguments: argparse.Namespace) -> int:
         figures.save(figures.learning_curves(records), out / "learning_curves")
         figures.save(figures.local_energy_profiles(records), out / "local_energy_profiles")
         print(f"\n{out}/: comparison.md and .csv, runs.csv, learning_curves and local_energy_profiles as .png and .pdf")
+    return 0
+
+
+def correlate_runs(arguments: argparse.Namespace) -> int:
+    """Print the table of rank correlations; with --out write it as CSV and text, and the scatter as PNG and PDF."""
+    measured = correlate.networks(read_records(arguments))
+    frame = correlate.correlate(measured, arguments.target, arguments.measures)
+    text = correlate.to_text(frame, arguments.target, len({network.algorithm for network in measured}))
+    print(text)
+    if (out := arguments.out) is not None:
+        from sacreddnn.report.correlate_figure import scatter
+
+        out.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(out / "correlation.csv")
+        (out / "correlation.txt").write_text(text + "\n")
+        figures.save(scatter(measured, frame, arguments.target), out / "correlation")
+        print(f"\n{out}/: correlation.csv, .txt, .png and .pdf")
     return 0
 
 

@@ -46,7 +46,7 @@ class Line:
     error: list[float]
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """The function under our own settings: matplotlib's defaults and `style.FIGURE`, not the reader's."""
 
     @functools.wraps(draw)
@@ -61,7 +61,7 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return styled
 
 
-@_styled
+@styled
 def learning_curves(records: Iterable[Record], metric: str = "test/center/error") -> Figure:
     """A metric against gradient evaluations, the cost that all algorithms share.
 
@@ -96,7 +96,7 @@ def learning_curves(records: Iterable[Record], metric: str = "test/center/error"
     return figure
 
 
-@_styled
+@styled
 def local_energy_profiles(records: Iterable[Record], quantity: str = "error") -> Figure:
     """The local energy against the strength of the noise, for all sigmas that were measured.
 

@@ -31,8 +31,10 @@ ALGORITHMS = {
     "asam": Look("ASAM", "#56B4E9", "d"),
     "swa": Look("SWA", "#E69F00", "P"),
     "ema": Look("EMA", "#882255", "X"),
+    "lpf": Look("LPF-SGD", "#999933", "<"),
+    "weight_noise": Look("Weight noise", "#AA4499", ">"),
 }
-_SPARE = ("#332288", "#999933", "#117733", "#AA4499")  # of algorithms that are not in the list
+_SPARE = ("#332288", "#117733", "#661100", "#6699CC")  # of algorithms that are not in the list
 _NAMES = {
     "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "nadam": "NAdam", "radam": "RAdam",
     "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "KMNIST", "cifar10": "CIFAR-10",
@@ -82,10 +84,19 @@ NOTE_COLOR = "#595959"
 
 
 def algorithm_key(config: Mapping[str, Any]) -> str:
-    """The key of a run's algorithm in `ALGORITHMS`, or its own name when it is not listed."""
+    """What tells a run's algorithm from others: its key in `ALGORITHMS` or its own name, and another base optimizer.
+
+    >>> algorithm_key({"algorithm": {"name": "esgd", "optimizer": "adam"}})
+    'esgd with adam'
+    """
     algorithm = config.get("algorithm", {})
-    per_replica = algorithm.get("name") == "rsgd" and algorithm.get("budget") == "per_replica"
-    return "rsgd x y" if per_replica else str(algorithm.get("name", "?"))
+    key = str(algorithm.get("name", "?"))
+    if key == "rsgd" and algorithm.get("budget") == "per_replica":
+        key = "rsgd x y"
+    if key == "weight_noise" and algorithm.get("noise_scale") == "filter":
+        key = "lpf"
+    optimizer = str(algorithm.get("optimizer", "sgd")).lower()
+    return key if optimizer == "sgd" else f"{key} with {optimizer}"
 
 
 def algorithm_name(config: Mapping[str, Any]) -> str:
@@ -96,13 +107,9 @@ def algorithm_name(config: Mapping[str, Any]) -> str:
     >>> algorithm_name({"algorithm": {"name": "rsgd", "budget": "per_replica", "replicas": 3}})
     'Replicated-SGD ×3'
     """
-    algorithm, key = config.get("algorithm", {}), algorithm_key(config)
+    key = algorithm_key(config)
     name = look(key).name
-    optimizer = str(algorithm.get("optimizer", "sgd"))
-    if optimizer.lower() != "sgd":
-        base = _NAMES.get(optimizer.lower(), optimizer)
-        name = name.replace("SGD", base) if "SGD" in name else f"{name} with {base}"
-    return f"{name} ×{algorithm.get('replicas', 'y')}" if key == "rsgd x y" else name
+    return f"{name} ×{config['algorithm'].get('replicas', 'y')}" if key.startswith("rsgd x y") else name
 
 
 def algorithm_rank(key: str) -> int:
@@ -114,7 +121,12 @@ def look(key: str) -> Look:
     """Name, colour and marker of an algorithm; one that is not listed gets a colour that depends on its name only."""
     if key in ALGORITHMS:
         return ALGORITHMS[key]
-    return Look(key, _SPARE[zlib.crc32(key.encode()) % len(_SPARE)], _MARKER_OF_OTHERS)
+    algorithm, _, optimizer = key.partition(" with ")
+    name = ALGORITHMS[algorithm].name if algorithm in ALGORITHMS else algorithm
+    if optimizer:
+        base = _NAMES.get(optimizer, optimizer)
+        name = name.replace("SGD", base) if "SGD" in name else f"{name} with {base}"
+    return Look(name, _SPARE[zlib.crc32(key.encode()) % len(_SPARE)], _MARKER_OF_OTHERS)
 
 
 def display_name(name: str) -> str:

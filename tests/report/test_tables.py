@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from report_cases import changed, demo, profile, run, seeded
 
-from sacreddnn.report import tables
+from sacreddnn.report import style, tables
 from sacreddnn.report.groups import group
 
 
@@ -201,3 +201,14 @@ def test_csv_holds_everything_in_full_precision():
     back = pd.read_csv(io.StringIO(tables.to_csv(frame)), dtype={"gradient_evaluations": "Int64"})
     pd.testing.assert_frame_equal(back, frame, check_exact=True, check_dtype=False)
     assert ",2808," in tables.to_csv(frame)
+
+
+def test_algorithms_of_one_class_are_told_apart():
+    kinds = [
+        {"name": "weight_noise", "noise_scale": "filter"}, {"name": "weight_noise", "noise_scale": "tensor"},
+        {"name": "esgd"}, {"name": "esgd", "optimizer": "adam"},
+        {"name": "rsgd", "budget": "shared"}, {"name": "rsgd", "budget": "per_replica", "replicas": 3},
+    ]  # fmt: skip
+    names = [style.algorithm_name({"algorithm": kind}) for kind in kinds]
+    assert names == ["LPF-SGD", "Weight noise", "Entropy-SGD", "Entropy-Adam", "Replicated-SGD", "Replicated-SGD ×3"]
+    assert len({style.algorithm_key({"algorithm": kind}) for kind in kinds}) == len(kinds)

@@ -1,0 +1,157 @@
+r"""Does flatness predict generalization? Rank correlation between each measure and the test error over many networks.
+
+Kendall's tau-b of the pairs (measure, test error) with the p-value of independence, in three ways:
+
+all      over all networks;
+within   over pairs of networks of the same algorithm only, tau = sum_a (C_a - D_a) / sum_a sqrt(P_a Q_a), C and D the
+         concordant and discordant pairs, P and Q those without a tie in either; its p-value is the fraction of 9,999
+         permutations of the errors within the algorithms that give at least as large a |tau| (plus one over plus one);
+means    over the algorithms' mean values (needs four algorithms).
+
+Jiang et al. (2020, arXiv 1912.02178) argue for Kendall's tau and for looking within groups: a measure that only tells
+algorithms or learning rates apart correlates overall without predicting anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sacreddnn.report import style
+from sacreddnn.report.groups import Record
+
+TARGETS = {"test_error": "test/center/error", "gap": "generalization_gap"}
+NOT_MEASURES = ("gradient_evaluations", "train_seconds", "measure_seconds", "generalization_gap")
+PERMUTATIONS = 9_999
+FEWEST = 4  # networks without which no rank correlation is given
+
+
+@dataclass(frozen=True)
+class Network:
+    """One measured network: what trained it, and everything that was measured of it."""
+
+    run: str
+    algorithm: str  # its key in style.ALGORITHMS
+    values: dict[str, float]
+
+
+def networks(records: Iterable[Record]) -> list[Network]:
+    """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run."""
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    algorithms: dict[str, str] = {}
+    for record in sorted(records, key=lambda one: one.run_id):
+        if record.status != "COMPLETED":
+            continue
+        source = record.info.get("source", {})
+        run = str(source.get("run", record.run_id))
+        config: Any = {"algorithm": source["algorithm"]} if "algorithm" in source else record.config
+        if source and "run" not in source:
+            run = f"{record.run_id} ({source.get('file', 'weights')})"
+        if "algorithm" in config:
+            algorithms[run] = style.algorithm_key(config)
+        algorithms.setdefault(run, "?")
+        values[run] |= {k: float(v) for k, v in record.result.items() if isinstance(v, (int, float))}
+    return [Network(run, algorithms[run], values[run]) for run in values]
+
+
+def correlate(
+    measured: Sequence[Network], target: str = "test_error", measures: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One row a measure: number of networks, tau and p over all, within algorithms, and over the algorithms' means.
+
+    Args:
+        measured: what `networks` gives.
+        target: "test_error" (percent) or "gap" (test minus train error, percentage points).
+        measures: names in the results; by default every number that is not an error, a loss, an error bar or a cost.
+
+    Raises:
+        ValueError: fewer than four networks have the measure and the target, or the measure is constant.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target: {target!r} is not allowed, allowed: {', '.join(TARGETS)}")
+    known = sorted({name for network in measured for name in network.values if _is_measure(name)})
+    for name in measures or ():
+        if name not in known:
+            raise ValueError(f"measure {name!r}: no run has it; measured: {', '.join(known) or 'nothing'}")
+    rows = []
+    for name in measures or known:
+        having = [n for n in measured if _finite(n, name) and _finite(n, TARGETS[target])]
+        x = np.array([n.values[name] for n in having])
+        y = np.array([n.values[TARGETS[target]] for n in having])
+        groups = np.array([n.algorithm for n in having])
+        if len(having) < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
+            if measures:
+                raise ValueError(f"measure {name!r}: {len(having)} networks with different values; {FEWEST} are needed")
+            continue
+        over_all = stats.kendalltau(x, y)
+        within, p_within = _within(x, y, groups)
+        means, p_means = _means(x, y, groups)
+        rows.append({
+            "measure": name, "networks": len(having), "tau": over_all.statistic, "p": over_all.pvalue,
+            "tau_within": within, "p_within": p_within, "tau_means": means, "p_means": p_means,
+        })  # fmt: skip
+    if not rows:
+        raise ValueError(
+            f"{len(measured)} networks: {FEWEST} with a measure and a {target.replace('_', ' ')} are needed"
+        )
+    return pd.DataFrame(rows).set_index("measure")
+
+
+def to_text(frame: pd.DataFrame, target: str, num_algorithms: int) -> str:
+    """The table for a terminal."""
+    lines = [f"Kendall's tau with the {target.replace('_', ' ')}, {num_algorithms} algorithms", ""]
+    lines.append(f"{'measure':<28} {'networks':>8}   {'all':>14}   {'within':>14}   {'means':>14}")
+    lines.append("─" * 88)
+    for name, row in frame.iterrows():
+        cells = (_cell(row[f"tau{kind}"], row[f"p{kind}"]) for kind in ("", "_within", "_means"))
+        lines.append(f"{name!s:<28} {row['networks']:>8.0f}   " + "   ".join(f"{cell:>14}" for cell in cells))
+    lines.append("─" * 88)
+    lines.append("tau (p of no relation). within: pairs of one algorithm only; means: of the algorithms' means.")
+    return "\n".join(lines)
+
+
+def _cell(tau: float, p: float) -> str:
+    if math.isnan(tau):
+        return "-"
+    return f"{tau:+.2f} ({'<0.001' if p < 0.001 else f'{p:.3f}'})"
+
+
+def _is_measure(name: str) -> bool:
+    return "/" not in name and not name.endswith("_se") and name not in NOT_MEASURES
+
+
+def _finite(network: Network, name: str) -> bool:
+    return math.isfinite(network.values.get(name, math.nan))
+
+
+def _within(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Tau over pairs within groups, and its p-value by permutations within groups."""
+    members = [np.flatnonzero(groups == g) for g in sorted(set(groups))]
+    signs = [(np.sign(x[m][:, None] - x[m]), np.sign(y[m][:, None] - y[m])) for m in members]
+    scale = sum(math.sqrt(np.abs(a).sum() * np.abs(b).sum()) for a, b in signs)
+    if scale == 0:
+        return math.nan, math.nan
+    agreement = sum(float((a * b).sum()) for a, b in signs)
+    generator, extreme = np.random.default_rng(0), 0
+    for _ in range(PERMUTATIONS):
+        shuffled = 0.0
+        for a, b in signs:
+            order = generator.permutation(len(b))
+            shuffled += float((a * b[np.ix_(order, order)]).sum())
+        extreme += abs(shuffled) >= abs(agreement) - 1e-9
+    return agreement / scale, (extreme + 1) / (PERMUTATIONS + 1)
+
+
+def _means(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    names = sorted(set(groups))
+    if len(names) < FEWEST:
+        return math.nan, math.nan
+    found = stats.kendalltau(*([v[groups == g].mean() for g in names] for v in (x, y)))
+    return found.statistic, found.pvalue

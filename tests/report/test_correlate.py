@@ -1,0 +1,105 @@
+import itertools
+import math
+import re
+
+import pytest
+from report_cases import run
+from scipy import stats
+
+from sacreddnn.report import command, correlate
+from sacreddnn.report.correlate import Network
+from sacreddnn.report.correlate_figure import scatter
+
+
+def network(number, algorithm, error, **values):
+    return Network(str(number), algorithm, {"test/center/error": error, "local_energy": 1.0, **values})
+
+
+ERRORS = [8.0, 7.0, 7.5, 9.0, 6.0, 7.0]
+FLAT = [3.0, 2.0, 2.5, 2.0, 1.0, 2.6]
+SIX = [network(i, "sgd" if i < 3 else "esgd", e, flat=f) for i, (e, f) in enumerate(zip(ERRORS, FLAT, strict=True))]
+
+
+def tau_by_hand(pairs, scale_groups):
+    """(C - D) over sum_a sqrt(P_a Q_a), pair by pair."""
+    agreement = sum(math.copysign(1, (a - c) * (b - d)) if (a - c) * (b - d) else 0 for (a, b), (c, d) in pairs)
+    scale = 0.0
+    for group in scale_groups:
+        both = list(itertools.combinations(group, 2))
+        scale += math.sqrt(sum(a[0] != b[0] for a, b in both) * sum(a[1] != b[1] for a, b in both))
+    return agreement / scale
+
+
+def test_taus_are_those_of_counting_pairs():
+    frame = correlate.correlate(SIX, measures=["flat"])
+    points = list(zip(FLAT, ERRORS, strict=True))
+    assert frame.loc["flat", "tau"] == pytest.approx(tau_by_hand(itertools.combinations(points, 2), [points]))
+    assert frame.loc["flat", "p"] == pytest.approx(stats.kendalltau(FLAT, ERRORS).pvalue)
+    groups = [points[:3], points[3:]]
+    pairs = [pair for group in groups for pair in itertools.combinations(group, 2)]
+    assert frame.loc["flat", "tau_within"] == pytest.approx(tau_by_hand(pairs, groups))
+    assert math.isnan(frame.loc["flat", "tau_means"])  # two algorithms are no correlation
+
+
+def test_the_p_value_within_is_the_fraction_of_permutations():
+    """Three networks of one algorithm in perfect order: 2 of 6 permutations are as extreme."""
+    ordered = [network(i, "sgd", float(i), flat=float(i)) for i in range(3)]
+    others = [network(10, "sam", 1.0, flat=2.0)]  # alone: no pair within
+    frame = correlate.correlate([*ordered, *others], measures=["flat"])
+    assert frame.loc["flat", "tau_within"] == pytest.approx(1.0)
+    assert frame.loc["flat", "p_within"] == pytest.approx(2 / 6, abs=0.02)
+
+
+def test_a_measure_that_only_tells_algorithms_apart_has_no_tau_within():
+    """Simpson's paradox: overall positive, within each algorithm negative."""
+    apart = [network(10 * a + i, name, 10 * a - i, flat=10.0 * a + i)
+             for a, name in enumerate(["sgd", "esgd", "sam", "swa"]) for i in range(3)]  # fmt: skip
+    row = correlate.correlate(apart, measures=["flat"]).loc["flat"]
+    assert row["tau"] > 0.4
+    assert row["tau_within"] == pytest.approx(-1)
+    assert row["tau_means"] == pytest.approx(1)
+
+
+def test_constant_measures_and_error_bars_are_no_measures():
+    frame = correlate.correlate([Network(n.run, n.algorithm, {**n.values, "flat_se": 0.1}) for n in SIX])
+    assert list(frame.index) == ["flat"]
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "line"),
+    [
+        (SIX[:3], {}, "3 networks: 4 with a measure and a test error are needed"),
+        (SIX, {"measures": ["flatt"]}, "measure 'flatt': no run has it; measured: flat, local_energy"),
+        (SIX, {"measures": ["local_energy"]}, "measure 'local_energy': 6 networks with different values; 4 are needed"),
+        (SIX, {"target": "train"}, "target: 'train' is not allowed, allowed: test_error, gap"),
+    ],
+)
+def test_what_cannot_be_correlated_is_said(given, options, line):
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}"):
+        correlate.correlate(given, **options)
+
+
+def test_what_was_measured_later_is_joined_to_its_run():
+    trained = run(7)
+    later = run(9)
+    later.info.clear()
+    later.info["source"] = {"run": "7", "file": "center.pt", "algorithm": {"name": "sgd"}}
+    later.result.clear()
+    later.result["hessian_trace"] = 5.0
+    joined = correlate.networks([later, trained])
+    assert [n.run for n in joined] == ["7"]
+    assert joined[0].values["hessian_trace"] == 5.0
+    assert "test/center/error" in joined[0].values
+
+
+def test_the_figure_has_a_panel_a_measure(tmp_path):
+    frame = correlate.correlate(SIX)
+    figure = scatter(SIX, frame)
+    visible = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(visible) == len(frame)
+    assert "τ = " in visible[0].get_xlabel()
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    assert command.main(["correlate", "--from-disk", "--root", str(tmp_path)]) == 1
+    assert "no runs are recorded" in capsys.readouterr().err
