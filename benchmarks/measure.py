@@ -81,18 +81,20 @@ class Benchmark:
         """How often to repeat: as the command line says, else as usual; twice at toy size."""
         return self.options.repeats or (2 if self.toy else usual)
 
-    def in_turn(self, calls: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, list[float]]:
-        """Seconds of every call, the calls taking turns so that a busy machine slows all alike; two rounds warm up."""
+    def in_turn(
+        self, calls: Mapping[str, Callable[[], object]], repeats: int = 7, warm_up: int = 2
+    ) -> dict[str, list[float]]:
+        """Seconds of every call, the calls taking turns so that a busy machine slows all alike, after some rounds."""
         repeats = self.repeats(repeats)
         times: dict[str, list[float]] = {name: [] for name in calls}
         gc.collect()
-        for repeat in range(repeats + 2):
+        for repeat in range(repeats + warm_up):
             for name, call in calls.items():
                 self.synchronize()
                 start = time.perf_counter()
                 call()
                 self.synchronize()
-                if repeat >= 2:
+                if repeat >= warm_up:
                     times[name].append(time.perf_counter() - start)
         return times
 
