@@ -60,7 +60,8 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 PEAKS = {"NVIDIA H100": 989e12, "NVIDIA H200": 989e12, "NVIDIA A100": 312e12}
 
 
-def config_of(case: Case, algorithm: str, batch_size: int, device: str) -> Config:
+def config_of(case: Case, algorithm: str, batch_size: int, device: str, **options: Any) -> Config:
+    """A run of a case on synthetic images; `options` are more of the algorithm's."""
     return check(
         {
             "dataset": {
@@ -69,7 +70,7 @@ def config_of(case: Case, algorithm: str, batch_size: int, device: str) -> Confi
                 "options": {"channels": case.channels, "image_size": case.image_size, "train_samples": 20_000},
             },
             "model": {"name": case.model},
-            "algorithm": {"name": algorithm, **ALGORITHMS[algorithm]},
+            "algorithm": {"name": algorithm, **ALGORITHMS[algorithm], **options},
             "training": {"batch_size": batch_size, "lr": 0.01, "device": device, "lr_schedule": {"name": "constant"}},
         }
     )
