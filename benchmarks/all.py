@@ -4,8 +4,8 @@
     python benchmarks/all.py --toy              # seconds each: only to see that all run
     python benchmarks/all.py --only training    # one of them, and the table of all that are in the results
 
-Each runs in a process of its own and leaves its table in results/benchmarks/; one that fails is named in the summary and
-does not keep the others from running. The summary is results/benchmarks/summary.md. Exit status 1 if one failed; a
+Each runs in a process of its own and leaves its table in results/benchmarks/; one that fails is named in the summary
+and does not keep the others from running. The summary is results/benchmarks/summary.md. Exit status 1 if one failed; a
 target that is missed is a result.
 """
 
@@ -36,16 +36,16 @@ def run(name: str, arguments: list[str]) -> bool:
         ).returncode
     except subprocess.TimeoutExpired:
         status = f"not done after {SECONDS} s"
-    print(
-        f"== {name}: {'done' if status == 0 else f'FAILED ({status})'}, {time.perf_counter() - start:.0f} s", flush=True
-    )
+    ended = "done" if status == 0 else f"FAILED ({status})"
+    print(f"== {name}: {ended}, {time.perf_counter() - start:.0f} s", flush=True)
     return status == 0
 
 
 def summary(folder: Path, failed: list[str]) -> str:
     """The rows of all tables in the folder that have a target."""
-    lines = ["# Targets and measurements", "", "Medians of ratios taken in turn; how, and on what, is in each benchmark's page.",
-             "", "| benchmark | what | measured | target | | commit |", "|---|---|---|---|---|---|"]  # fmt: skip
+    about = "Medians (quartiles) of what was measured in turn; how, and on what machine, is in each benchmark's page."
+    lines = ["# Targets and measurements", "", about, ""]
+    lines += ["| benchmark | what | measured | target | | commit |", "|---|---|---|---|---|---|"]
     for name in NAMES:
         path = folder / f"{name}.csv"
         if name in failed or not path.is_file():

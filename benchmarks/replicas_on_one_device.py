@@ -1,7 +1,7 @@
 """One gradient evaluation of y replicas: stacked with torch.func.vmap over one after another, as we do it.
 
-LeNet, y=3, minibatches of 128. Stacking would have to be faster to be worth a second path through the code; on CPUs it is
-not, because batched convolutions become grouped ones.
+LeNet, y=3, minibatches of 128. Stacking would have to be faster to be worth a second path through the code; on CPUs
+batched convolutions become grouped ones, and it is not.
 """
 
 from __future__ import annotations
