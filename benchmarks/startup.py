@@ -55,7 +55,7 @@ def main() -> None:
     imported = [name for name in UNUSED if name in runs[-1]["modules"]]
     what = "packages imported without use" + (f": {', '.join(imported)}" if imported else "")
     bench.row(what, [len(imported)], "packages", at_most=0)
-    bench.row("torch._dynamo imported (by torch.optim)", ["torch._dynamo" in runs[-1]["modules"]], "modules")
+    bench.row("torch._dynamo imported (by torch.optim)", [int("torch._dynamo" in runs[-1]["modules"])], "modules")
     bench.finish()
 
 
