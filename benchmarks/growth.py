@@ -93,7 +93,7 @@ def in_processes(bench: measure.Benchmark, case: Case, batch_size: int, steps: i
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     starts = {"two": [*torchrun, *words, "--threads", "1"], "one": [sys.executable, *words, "--threads", "2"]}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in starts}
-    for _ in range(1 if bench.toy else 3):
+    for _ in range(1 if bench.toy else 2):
         for name, command in starts.items():
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300)
             line = next(line for line in done.stdout.decode().splitlines() if line.startswith("{"))

@@ -223,8 +223,9 @@ def main() -> None:
         batch_size = 16 if bench.toy else case.batch_size
         for algorithm in ALGORITHMS:
             quick = case is LENET
-            compare(bench, case, algorithm, steps=10 if quick else 5 if algorithm == "esgd" else 1,
-                    repeats=7 if quick else 3 if algorithm == "esgd" else 5, batch_size=batch_size)  # fmt: skip
+            steps = 10 if quick else 5 if algorithm == "esgd" else 1
+            repeats = 7 if quick else 3 if algorithm in ("esgd", "rsgd") else 5
+            compare(bench, case, algorithm, steps, repeats, batch_size)
         for algorithm in ["rsgd"] if case is LENET else ["sgd", "esgd"]:
             compare_memory(bench, case, algorithm, batch_size)
     bench.finish()
