@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format dashboard clean
+.PHONY: help install install-dev demo test bench bench-toy lint format dashboard clean
 
 help: ## this help
 	@echo "sacreddnn: train toward wide flat minima, measure flatness and generalization, record everything"
@@ -42,6 +42,13 @@ demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, co
 
 test: install-dev ## the test suite
 	$(RUN) -m pytest --numprocesses auto
+
+# Ratios of what runs in turn, on cores that nothing else uses; results/benchmarks/ has machine and versions.
+bench: install ## speed and memory against their targets (under 10 minutes on 2 cores)
+	$(RUN) benchmarks/all.py
+
+bench-toy: install ## every benchmark at a size that only shows that it runs
+	$(RUN) benchmarks/all.py --toy
 
 lint: install-dev ## ruff, import-linter, mypy
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from sacreddnn.data import Dataset, Pipeline, make_stream, sources
 from sacreddnn.data.seeds import derive_seed
 from sacreddnn.schema import ConfigError
 from sacreddnn.training import distributed
+from sacreddnn.training.allocator import keep_freed_memory
 from sacreddnn.training.batchnorm import CenterNetwork
 from sacreddnn.training.evaluate import CleanBatches
 from sacreddnn.training.fit import Training
@@ -121,6 +122,7 @@ def build(config: Config) -> Session:
     """
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
+    keep_freed_memory()
     device = choose_device(distributed.local_device(config.training.device))
     dtype = choose_precision(config.training.precision, device)
     # float32 means float32, and the same run the same numbers, on every device

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 15  # coordinates that a CPU sums at a time, so that their float64 copies stay in its cache
+from sacreddnn.weights import blocks
 
 
 class Group:
@@ -78,11 +78,16 @@ class Group:
         """
         center = torch.empty_like(W[0])
         wide = torch.float64 if W.device.type != "mps" else W.dtype  # which has no float64, and runs one process
-        block = BLOCK if W.device.type == "cpu" and self.size == 1 else max(W.shape[1], 1)
-        for start in range(0, W.shape[1], block):
-            rows = W[:, start : start + block].to(wide)
-            center[start : start + block] = self.sum_replicas(rows.sum(0)).div_(self.num_replicas)
+        for part in self.blocks(W):
+            total = W[0, part].to(wide, copy=True)
+            for w in W[1:, part]:
+                total += w.to(wide)
+            center[part] = self.sum_replicas(total).div_(self.num_replicas)
         return center
+
+    def blocks(self, W: Tensor) -> list[slice]:
+        """Parts of the rows to take the mean of in turn: in one process those that fit its cache, else the whole."""
+        return blocks(W) if self.size == 1 else [slice(0, W.shape[1])]
 
     def gather(self, values: Tensor) -> Tensor:
         """One number or row per replica of this process -> of all y replicas, in order, on every process.

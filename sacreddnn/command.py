@@ -17,15 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import sacred
-from sacred.utils import SacredError, SacredInterrupt
-
 from sacreddnn import command_line
 from sacreddnn.command_line import CONFIGS
 from sacreddnn.run_config import RunConfig, check_config, config_hash, differences, flatten
 from sacreddnn.schema import ConfigError
 from sacreddnn.tracking import database
 from sacreddnn.tracking.folder import read_run
+from sacreddnn.tracking.light_sacred import sacred
 from sacreddnn.tracking.recorder import Recorder
 from sacreddnn.yaml_file import read_yaml
 
@@ -34,7 +32,7 @@ Draw = Callable[[Path], list[Path]]
 COMPLETED, FAILED, BAD_CONFIG, NOT_IN_DATABASE = 0, 1, 2, 75
 
 
-class RunInterrupted(SacredInterrupt):
+class RunInterrupted(sacred.utils.SacredInterrupt):
     """Tells Sacred that a run was stopped on request."""
 
     STATUS = "INTERRUPTED"
@@ -94,12 +92,12 @@ def run(command: Command, argv: list[str] | None = None) -> int:
         finished = experiment.run_commandline(argv if debugging else [*argv, "--debug"])
     except ConfigError as error:
         return _say(str(error), BAD_CONFIG)
-    except SacredInterrupt as stopped:
+    except sacred.utils.SacredInterrupt as stopped:
         signum = getattr(stopped, "signum", signal.SIGINT)
         return _say(f"{stopped}; go on with: {argv[0]} with resume={recorder.run_id}", 128 + signum)
     except KeyboardInterrupt:
         return _say("interrupted at once, without saving", 128 + signal.SIGINT)
-    except (SacredError, OSError, ValueError, ArithmeticError) as error:
+    except (sacred.utils.SacredError, OSError, ValueError, ArithmeticError) as error:
         # what our own code raises for people is one line; the whole trace is in the record of the run
         if debugging:
             traceback.print_exc()

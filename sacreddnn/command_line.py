@@ -7,12 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import sacred
 import yaml
-from sacred.config import config_files
 
 from sacreddnn.schema import ConfigError
 from sacreddnn.tracking.folder import find
+from sacreddnn.tracking.light_sacred import sacred
 from sacreddnn.yaml_file import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -24,6 +23,7 @@ def configure_sacred() -> None:
     sacred.SETTINGS.DISCOVER_SOURCES = "none"  # the recorder keeps commit and diff
     sacred.SETTINGS.DISCOVER_DEPENDENCIES = "none"  # and the versions
     sacred.SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+    config_files = sacred.config.config_files
     reader = config_files.Handler(
         lambda file: read_yaml(file.name), lambda values, file: yaml.safe_dump(values, file), ""
     )

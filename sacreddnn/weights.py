@@ -14,6 +14,26 @@ from torch import Tensor
 from torch.nn import Parameter
 
 ROW_ALIGNMENT = 16  # elements: every row starts on a cache line, so that its arithmetic does not depend on its number
+BLOCK = 1 << 18  # elements, 1 MiB of float32: a few vectors of that length stay in a cache, and a call is still cheap
+
+
+def blocks(vectors: Tensor) -> list[slice]:
+    """Parts of the last dimension, one after another; on a CPU short enough for the cache, elsewhere one of it all.
+
+    Vector algebra of several terms, done part by part, passes the vectors through memory once and not once a term:
+
+        for part in blocks(w):
+            w[part].add_(g[part] + weight_decay * w[part], alpha=-lr)
+
+    Every element sees the same operations, so the numbers are the same, bit for bit. So are random numbers that fill
+    the parts in turn: torch draws normal numbers sixteen at a time, hence no part is shorter unless the whole is.
+
+    >>> blocks(torch.empty(3, 600_000))
+    [slice(0, 262144, None), slice(262144, 524288, None), slice(524288, 600000, None)]
+    """
+    n = vectors.shape[-1]
+    starts = range(0, max(n - 15, 1), BLOCK) if vectors.device.type == "cpu" else range(1)
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], n], strict=True)]
 
 
 class Weights:

@@ -3,7 +3,7 @@ import torch
 from cases import tiny_batches, tiny_network
 from torch import nn
 
-from sacreddnn.weights import Weights
+from sacreddnn.weights import BLOCK, Weights, blocks
 
 
 def test_parameters_are_views_of_the_row_and_keep_values_and_strides():
@@ -86,6 +86,19 @@ def test_moving_the_network_afterwards_is_noticed():
 def test_bad_parameters(make, message):
     with pytest.raises(ValueError, match=message):
         Weights(make())
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 15, BLOCK + 16, 3 * BLOCK + 7])
+def test_blocks_cover_every_weight_once_and_draw_the_numbers_of_the_whole(n):
+    parts = blocks(torch.empty(2, n))
+    assert torch.equal(torch.cat([torch.arange(n)[part] for part in parts]), torch.arange(n))
+    assert all(part.stop - part.start < BLOCK + 16 for part in parts)
+    whole = torch.empty(n).normal_(generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    in_parts = torch.empty(n)
+    for part in parts:
+        in_parts[part].normal_(generator=generator)
+    assert torch.equal(in_parts, whole)
 
 
 def test_noncontiguous_parameter_becomes_dense():

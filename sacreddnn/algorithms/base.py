@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from sacreddnn.algorithms import lean_optim
 from sacreddnn.algorithms.checks import require
 from sacreddnn.algorithms.optimizers import base_optimizer
 from sacreddnn.algorithms.statistics import frozen_statistics
@@ -54,6 +55,7 @@ class Algorithm(torch.optim.Optimizer):
     ) -> None:
         require("lr", lr, "> 0", lambda x: x > 0)
         lists = [list(parameters) for parameters in replicas]
+        lean_optim.leave_out_dynamo()
         self.weights = Weights(lists)
         self.group = group or Group(len(lists))
         super().__init__([p for parameters in lists for p in parameters], {"lr": lr})
@@ -113,7 +115,7 @@ class Algorithm(torch.optim.Optimizer):
         """One step of the base optimizer with the current learning rate (or the one given)."""
         for group in self.base.param_groups:
             group["lr"] = self.lr if lr is None else lr
-        self.base.step()
+        lean_optim.step(self.base)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients; they stay views into G whatever `set_to_none` says."""

@@ -32,6 +32,7 @@ from torch.nn import Parameter
 from sacreddnn.algorithms.base import Algorithm, Closure
 from sacreddnn.algorithms.checks import require
 from sacreddnn.algorithms.coupling import distance
+from sacreddnn.weights import blocks
 
 NOISE_CONVENTIONS = {"paper": 1.0, "reference": 2.0}  # the noise's variance in units of eta' eps^2
 MOMENTS = ("first_inner", "first_outer")  # when an automatic coupling is taken
@@ -107,8 +108,8 @@ class EntropySGD(Algorithm):
         self.averaging, self.scale_by_coupling = averaging, scale_by_coupling
         live = self.weights.values[0]
         self.average = live.clone()
+        self.scratch = torch.empty_like(live[: max(p.stop - p.start for p in blocks(live))])
         self.velocity = torch.zeros_like(live) if inner_momentum else None
-        self.random = torch.empty_like(live) if noise else None
         self.generator = generator or torch.Generator(live.device).manual_seed(0)
         self.inner_step = 0
         self.outer_step = 0
@@ -131,7 +132,8 @@ class EntropySGD(Algorithm):
     def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]
         """One inner step, and the outer step after every L of them."""
         loss = self.evaluate(closure)
-        self._inner_step()
+        for part in blocks(self.w):
+            self._inner_step(part)
         self.inner_step += 1
         if self.inner_step == self.inner_steps:
             start = self.coupling_start
@@ -143,18 +145,19 @@ class EntropySGD(Algorithm):
             self.coupling_start = start
         return loss
 
-    def _inner_step(self) -> None:
-        w, inner, g = self.w, self.weights.values[0], self.weights.gradients[0]
-        g.add_(inner - w, alpha=self.coupling)
+    def _inner_step(self, part: slice) -> None:
+        w, inner, average = self.w[part], self.weights.values[0, part], self.average[part]
+        displacement = torch.sub(inner, w, out=self.scratch[: len(w)])
+        g = torch.add(self.weights.gradients[0, part], displacement, alpha=self.coupling, out=displacement)
         if self.inner_weight_decay:
             g.add_(inner, alpha=self.inner_weight_decay)
         if self.velocity is not None:
-            self.velocity.mul_(self.inner_momentum).add_(g)
-            g.add_(self.velocity, alpha=self.inner_momentum)
+            velocity = self.velocity[part].mul_(self.inner_momentum).add_(g)
+            g.add_(velocity, alpha=self.inner_momentum)
         inner.add_(g, alpha=-self.inner_lr)
-        if self.random is not None:
-            inner.add_(self.random.normal_(generator=self.generator), alpha=self.noise_scale)
-        self.average.lerp_(inner, 1 - self.averaging)
+        if self.noise_scale:
+            inner.add_(g.normal_(generator=self.generator), alpha=self.noise_scale)
+        average.lerp_(inner, 1 - self.averaging)
 
     def _outer_step(self) -> None:
         torch.sub(self.w, self.average, out=self.w.grad)

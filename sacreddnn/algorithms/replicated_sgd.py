@@ -152,9 +152,10 @@ class ReplicatedSGD(Algorithm):
         strength = self.coupling_period * self.coupling
         if couple and self.coupling_form == "gradient":
             self._check_stability(strength)
-            center = self.center()
-            for w, g in zip(W, G, strict=True):  # row by row: the same bits for any number of rows
-                g.add_(w - center, alpha=strength)
+            for part in self.group.blocks(W):
+                center = self.group.mean(W[:, part])
+                for w, g in zip(W[:, part], G[:, part], strict=True):  # row by row: the same bits for any number
+                    g.add_(w - center, alpha=strength)
         self.step_base()
         if couple and self.coupling_form == "relaxation":
             self._relax(self.lr * strength)
@@ -163,11 +164,13 @@ class ReplicatedSGD(Algorithm):
     def _relax(self, rate: float) -> None:
         if self.relaxation_momentum:
             rate /= 1 - self.base.param_groups[0].get("momentum", 0.0)
-        W, mean = self.weights.values, self.group.mean(self.weights.values)
-        if self.free_center is None:
-            relax_(W, mean, rate)
-        else:
-            relax_with_center_(W, mean, self.free_center, self.group.num_replicas, rate)
+        for part in self.group.blocks(self.weights.values):
+            W = self.weights.values[:, part]
+            mean = self.group.mean(W)
+            if self.free_center is None:
+                relax_(W, mean, rate)
+            else:
+                relax_with_center_(W, mean, self.free_center[part], self.group.num_replicas, rate)
 
     def _automatic_coupling(self, losses: Tensor) -> float:
         """gamma_0 at which loss and coupling term are equal, with the losses at the current (initial) weights."""

@@ -29,6 +29,7 @@ from torch.nn import Parameter
 
 from sacreddnn.algorithms.base import Algorithm, Closure
 from sacreddnn.algorithms.checks import require
+from sacreddnn.weights import blocks
 
 TINY = 1e-12  # added to the norm of the gradient, which may be zero
 
@@ -63,8 +64,10 @@ class SAM(Algorithm):
         """One step of the base optimizer at w with the gradient at w + e; returns the loss at w."""
         W, G = self.weights.values, self.weights.gradients
         losses = self.evaluate(closure)
-        self.kept.copy_(W)
-        W.add_(self.perturbation(W, G))
+        scale = self.rho / (self.norm(W, G) + TINY)
+        for part in blocks(W):
+            self.kept[:, part].copy_(W[:, part])
+            W[:, part].addcmul_(self.direction(W[:, part], G[:, part]), scale)
         try:
             self.evaluate(closure, frozen=True)
         finally:
@@ -72,9 +75,13 @@ class SAM(Algorithm):
         self.step_base()
         return losses
 
-    def perturbation(self, W: Tensor, G: Tensor) -> Tensor:
-        """The step e to the worst point nearby, to first order: rho g / |g|, of the shape of W."""
-        return G * (self.rho / (G.norm(dim=-1, keepdim=True) + TINY))
+    def norm(self, W: Tensor, G: Tensor) -> Tensor:
+        """|T g|, shape (1, 1)."""
+        return G.norm(dim=-1, keepdim=True)
+
+    def direction(self, W: Tensor, G: Tensor) -> Tensor:
+        """T^2 g, which leads to the worst point nearby, to first order, of the shape of W."""
+        return G
 
     def center(self) -> Tensor:
         """The network itself."""
@@ -106,8 +113,15 @@ class ASAM(SAM):
         super().__init__(params, lr, rho=rho, optimizer=optimizer, **options)
         self.eta = eta
 
-    def perturbation(self, W: Tensor, G: Tensor) -> Tensor:
-        """The step e: rho T^2 g / |T g|, T = |w| + eta."""
-        T = W.abs().add_(self.eta)
-        TG = T * G
-        return T.mul_(TG).mul_(self.rho / (TG.norm(dim=-1, keepdim=True) + TINY))
+    def norm(self, W: Tensor, G: Tensor) -> Tensor:
+        """|T g|, T = |w| + eta, shape (1, 1)."""
+        norms = [self._scales(W[:, part]).mul_(G[:, part]).norm() for part in blocks(W)]
+        return torch.stack(norms).norm().view(1, 1)
+
+    def direction(self, W: Tensor, G: Tensor) -> Tensor:
+        """T^2 g, of the shape of W."""
+        T = self._scales(W)
+        return (T * G).mul_(T)
+
+    def _scales(self, W: Tensor) -> Tensor:
+        return W.abs().add_(self.eta)

@@ -98,10 +98,11 @@ class Flip(Augmentation):
 
     def flip(self, pixels: Tensor, mirrored: Tensor) -> Tensor:
         """Returns the pixels, those of some samples mirrored left to right; `mirrored` is bool of shape (n,)."""
-        order = mirrored.int().argsort(stable=True)
-        kept, flipped = order.to(pixels.device).split([len(order) - int(mirrored.sum()), int(mirrored.sum())])
+        order, num_mirrored = mirrored.int().argsort(stable=True), int(mirrored.sum())
+        on_device = order.to(pixels.device, non_blocking=True)
+        kept, flipped = on_device.split([len(order) - num_mirrored, num_mirrored])
         parts = torch.cat([pixels.index_select(0, kept), pixels.index_select(0, flipped).flip(2)])
-        return parts.index_select(0, order.argsort().to(pixels.device))
+        return parts.index_select(0, order.argsort().to(pixels.device, non_blocking=True))
 
 
 class Cutout(Augmentation):
@@ -129,7 +130,8 @@ class Cutout(Augmentation):
         """Returns the samples, each with a random square set to zero."""
         _, height, width, _ = pixels.shape
         rows, columns = draws.integers(height), draws.integers(width)
-        return self.erase(pixels, rows.to(pixels.device), columns.to(pixels.device))
+        device = pixels.device
+        return self.erase(pixels, rows.to(device, non_blocking=True), columns.to(device, non_blocking=True))
 
     def erase(self, pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Returns the pixels with the square around (row, column) of each sample set to zero."""
@@ -202,4 +204,4 @@ class Mixup:
     @staticmethod
     def mix(values: Tensor, partners: Tensor, weights: Tensor) -> Tensor:
         """Returns weights * values + (1 - weights) * partners, one weight a sample."""
-        return torch.lerp(partners, values, weights.view(-1, *[1] * (values.ndim - 1)).to(values))
+        return torch.lerp(partners, values, weights.view(-1, *[1] * (values.ndim - 1)).to(values, non_blocking=True))

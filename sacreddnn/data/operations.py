@@ -60,9 +60,9 @@ class Operations:
             else:
                 kinds.append("none" if name == "Identity" else name)
         self._kinds = torch.tensor([_KINDS.index(kind) for kind in [*kinds, "none"]])
-        self._maps = torch.stack(maps).int().to(device) if maps else None
-        self._tables = torch.stack(tables).to(device) if tables else None
-        self._ratios = torch.tensor([*ratios, (1.0, 0.0)], dtype=torch.float64).float().to(device)
+        self._maps = torch.stack(maps).int().to(device, non_blocking=True) if maps else None
+        self._tables = torch.stack(tables).to(device, non_blocking=True) if tables else None
+        self._ratios = torch.tensor([*ratios, (1.0, 0.0)], dtype=torch.float64).float().to(device, non_blocking=True)
 
     def apply(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """Returns the images after one operation each.
@@ -78,9 +78,10 @@ class Operations:
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order))
         # sorted by kind, so that every group is a view; all are put together and sorted back at the end
-        rows = self._rows[numbers].to(pixels.device).split(counts)
-        ratios = self._ratios.index_select(0, numbers.to(pixels.device)).split(counts)
-        parts = dict(zip(_KINDS, pixels.index_select(0, order.to(pixels.device)).split(counts), strict=True))
+        rows = self._rows[numbers].to(pixels.device, non_blocking=True).split(counts)
+        ratios = self._ratios.index_select(0, numbers.to(pixels.device, non_blocking=True)).split(counts)
+        groups = pixels.index_select(0, order.to(pixels.device, non_blocking=True)).split(counts)
+        parts = dict(zip(_KINDS, groups, strict=True))
         done = [parts["none"]]
         if len(parts["geometric"]):
             assert self._maps is not None
@@ -99,7 +100,7 @@ class Operations:
                 values = part.float()
                 other = _grey(values).unsqueeze(3) if _KINDS[kind] == "Color" else _blurred(values)
                 done.append(_blend(values, other, ratios[kind].view(-1, 2, 1, 1, 1)))
-        return torch.cat(done).index_select(0, back.to(pixels.device))
+        return torch.cat(done).index_select(0, back.to(pixels.device, non_blocking=True))
 
     def _tables_of(self, kind: str, pixels: Tensor, rows: Tensor, ratios: Tensor) -> Tensor:
         """Returns the new value of every old one, shape (n, C, 256), uint8."""

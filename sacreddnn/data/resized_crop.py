@@ -81,7 +81,7 @@ class ResizedCrop(Augmentation):
     def resize(pixels: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns the parts of the images in the boxes, one each, at one size (height, width)."""
         _, height, width, _ = pixels.shape
-        top, left, box_height, box_width = boxes.to(pixels.device, torch.float32).unbind(1)
+        top, left, box_height, box_width = boxes.to(pixels.device, torch.float32, non_blocking=True).unbind(1)
         rows = _resize_matrices(top, box_height, height, size[0])
         columns = _resize_matrices(left, box_width, width, size[1])
         # (n, C, H, W) -> rows X columns^T

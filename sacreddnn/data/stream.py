@@ -107,7 +107,7 @@ class Stream:
         if self._order is None or self._order[0] != epoch:
             generator = generator_for(self.seed, "order", self.stream, epoch)
             order = torch.randperm(len(self.split), generator=generator)
-            self._order = (epoch, order.to(self.split.labels.device))
+            self._order = (epoch, order.to(self.split.labels.device, non_blocking=True))
         return self._order[1]
 
     def _rows_and_draws(self, num_rows: int) -> tuple[Tensor | None, Draws]:

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 
 from sacreddnn.flatness.lanczos import lanczos
@@ -220,6 +219,8 @@ def _integration_weights(x: list[float]) -> tuple[Tensor, Tensor]:
         trapezoid[k, k - 1 : k + 1] += (x[k - 1] - x[k]) / 2
     if n < 4:
         return trapezoid, trapezoid
+    from scipy.interpolate import CubicSpline  # only here: it takes longer to import than a run to start
+
     primitive = CubicSpline(x[::-1], torch.eye(n, dtype=torch.float64).flip(1).numpy()).antiderivative()
     spline = torch.from_numpy(primitive(x[0]) - primitive(x))
     return spline, trapezoid

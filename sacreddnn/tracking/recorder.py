@@ -15,17 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sacred import stdout_capturing
-from sacred.observers import RunObserver
-
 from sacreddnn.tracking import provenance
 from sacreddnn.tracking.folder import find, read_result
+from sacreddnn.tracking.light_sacred import sacred
 from sacreddnn.tracking.live import Connect, LiveMirror, Pending
 from sacreddnn.tracking.plain import plain
 from sacreddnn.tracking.spool import Spool, write_atomic
 
 
-class Recorder(RunObserver):
+class Recorder(sacred.observers.RunObserver):
     """Records one run.
 
     The attributes may be set until the run starts, as `configure` does when they come from the config.
@@ -248,7 +246,7 @@ def keep_last_output() -> None:
     closed, so the last heartbeat, which comes before the failed and interrupted events, has it.
     """
 
-    def closed(capture: stdout_capturing.CapturedStdout) -> bool:
+    def closed(capture: sacred.stdout_capturing.CapturedStdout) -> bool:
         return capture.buffer.closed and capture.final is None
 
-    setattr(stdout_capturing.CapturedStdout, "closed", property(closed))  # noqa: B010
+    setattr(sacred.stdout_capturing.CapturedStdout, "closed", property(closed))  # noqa: B010
