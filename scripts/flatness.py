@@ -4,7 +4,7 @@
 import sys
 
 from sacreddnn.flatness_command import main
-from sacreddnn.report.run_figures import draw_run
+from sacreddnn.report.flatness_figures import draw_flatness
 
 if __name__ == "__main__":
-    sys.exit(main(draw=draw_run))
+    sys.exit(main(draw=draw_flatness))

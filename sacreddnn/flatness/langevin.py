@@ -105,7 +105,8 @@ def sample(
                 u.add_(z, alpha=noise / 2).add_(fresh, alpha=noise / 2)
             z = fresh
         rows.append(_averages(trace.double().cpu(), gamma))
-    return Chain(*torch.tensor(rows, dtype=torch.float64).mT, displacement / num_steps)
+    averages = torch.tensor(rows, dtype=torch.float64).unbind(1)
+    return Chain(*averages, displacement=displacement / num_steps)
 
 
 def _gradient(surface: LossSurface, w: Tensor, full_batch: bool, choice: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def path_norm(network: nn.Module, inputs: Tensor) -> float:
     return math.sqrt(total)
 
 
-def _fold(norm: nn.Module) -> None:
+def _fold(norm: Any) -> None:
     """Write the running statistics of a batch norm into its weight and bias."""
     mean, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
     weight = torch.ones_like(mean) if norm.weight is None else norm.weight
