@@ -105,8 +105,8 @@ def sample(
                 u.add_(z, alpha=noise / 2).add_(fresh, alpha=noise / 2)
             z = fresh
         rows.append(_averages(trace.double().cpu(), gamma))
-    averages = torch.tensor(rows, dtype=torch.float64).unbind(1)
-    return Chain(*averages, displacement=displacement / num_steps)
+    averages: list[Tensor] = [*torch.tensor(rows, dtype=torch.float64).unbind(1), displacement / num_steps]
+    return Chain(*averages)
 
 
 def _gradient(surface: LossSurface, w: Tensor, full_batch: bool, choice: torch.Generator) -> tuple[Tensor, Tensor]:
