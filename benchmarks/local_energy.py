@@ -4,6 +4,9 @@
 itself and of its three perturbed copies. The same passes, bare, are what it is compared with: the network in eval
 mode, under inference mode, on the same minibatches. The images are few here, which makes the share of the noise
 larger than in a run.
+
+Several draws in one pass: the passes of four perturbed copies stacked by torch.func.vmap against the same passes one
+after another. Convolutions with weights of their own for every draw become grouped ones.
 """
 
 from __future__ import annotations
@@ -43,6 +46,24 @@ def main() -> None:
 
         times = bench.in_turn({"energy": energy, "passes": passes}, repeats=9 if name == "lenet" else 5, warm_up=1)
         bench.ratio(f"{name}: local energy / its forward passes", times["energy"], times["passes"], at_most=1.05)
+
+        draws = 4
+        stacked = {key: torch.stack(draws * [p.detach()]) for key, p in network.named_parameters()}
+        buffers = dict(network.named_buffers())
+
+        def call(parameters, inputs, network=network, buffers=buffers) -> torch.Tensor:
+            return torch.func.functional_call(network, (parameters, buffers), (inputs,))
+
+        together = torch.func.vmap(call, in_dims=(0, None))
+
+        @torch.inference_mode()
+        def at_once(together=together, stacked=stacked, batches=batches, network=network) -> None:
+            network.eval()
+            for inputs, _ in batches:
+                together(stacked, inputs)
+
+        times = bench.in_turn({"stacked": at_once, "passes": passes}, repeats=5, warm_up=1)
+        bench.ratio(f"{name}: {draws} draws stacked / one after another", times["stacked"], times["passes"])
     bench.finish()
 
 

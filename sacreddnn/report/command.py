@@ -3,6 +3,7 @@
     report.py runs                                   a line a run
     report.py compare 4 5 6 --out results/mine       table and figures of runs 4, 5 and 6
     report.py compare --tag demo                     of the newest run of each algorithm and seed with that tag
+    report.py flatness 11 12 13 --out DIR            table and figures of networks measured by scripts/flatness.py
     report.py correlate --tag study --out DIR        rank correlation of each measure with the test error
     report.py replay                                 bring the database in step with the runs on disk
 
@@ -21,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from sacreddnn.config import Config
-from sacreddnn.report import correlate, figures, style, tables
+from sacreddnn.report import correlate, figures, flatness_table, style, tables
 from sacreddnn.tracking import database, mirror, runs
 from sacreddnn.tracking.runs import Record
 
@@ -67,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "compare":
             command.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS, help="columns of the local energy")
             command.add_argument("--out", type=Path, help="folder for the table and the figures")
+    command = add("flatness", compare_flatness, "table and figures of networks measured by scripts/flatness.py")
+    command.add_argument("ids", nargs="+", type=int, help="ids of the measurements")
+    command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
+    command.add_argument("--out", type=Path, help="folder for the table and the figure")
     command = add("correlate", correlate_runs, "rank correlation of each measure of flatness with the test error")
     command.add_argument("ids", nargs="*", type=int, help="run ids; all runs if neither ids nor a tag are given")
     command.add_argument("--tag", help="only runs whose tracking.tags hold it")
@@ -159,6 +164,24 @@ def compare(arguments: argparse.Namespace) -> int:
         figures.save(figures.learning_curves(records), out / "learning_curves")
         figures.save(figures.local_energy_profiles(records), out / "local_energy_profiles")
         print(f"\n{out}/: comparison.md and .csv, runs.csv, learning_curves and local_energy_profiles as .png and .pdf")
+    return 0
+
+
+def compare_flatness(arguments: argparse.Namespace) -> int:
+    """Print the table; with --out write it as Markdown and CSV, and the figure as PNG and PDF."""
+    arguments.tag = None
+    records = read_records(arguments)
+    frame = flatness_table.flatness_table(records)
+    print(frame.to_string())
+    if (out := arguments.out) is not None:
+        from sacreddnn.report.flatness_figures import flatness
+
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "flatness.md").write_text(flatness_table.to_markdown(frame))
+        frame.to_csv(out / "flatness.csv")
+        runs.provenance(records).to_csv(out / "runs.csv")
+        figures.save(flatness([record.info for record in records]), out / "flatness")
+        print(f"\n{out}/: flatness.md, .csv, .png and .pdf, runs.csv")
     return 0
 
 

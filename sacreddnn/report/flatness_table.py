@@ -1,0 +1,76 @@
+"""The table of several measured networks: one row a measure, one column a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sacreddnn.report import style
+from sacreddnn.report.groups import Record
+
+# In the order of the rows: name in the result, words, unit.
+ROWS = {
+    "test/center/error": ("test error", "%"),
+    "train/center/error": ("train error", "%"),
+    "generalization_gap": ("gap", "points"),
+    "local_energy": ("local energy", "points"),
+    "local_energy_test": ("local energy, test", "points"),
+    "hessian_largest": ("largest eigenvalue of H", "nats"),
+    "hessian_trace": ("trace of H", "nats"),
+    "hessian_rms_eigenvalue": ("root mean square eigenvalue", "nats"),
+    "sharpness": ("sharpness", "nats"),
+    "sharpness_adaptive": ("adaptive sharpness", "nats"),
+    "pac_bayes_sigma": ("PAC-Bayes sigma", ""),
+    "pac_bayes_sigma_magnitude": ("PAC-Bayes sigma, relative", ""),
+    "local_entropy_loss": ("local-entropy loss", "nats"),
+    "frobenius_norm": ("norm of the weights", ""),
+    "path_norm": ("path norm", ""),
+    "log_spectral_product": ("log product of spectral norms", ""),
+    "margin_10": ("margin, 10 % quantile", ""),
+}
+
+
+def flatness_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Value and standard error of every measure that any of the networks has.
+
+    Args:
+        records: runs of scripts/flatness.py.
+
+    Returns:
+        Index: the measure with its unit; columns: the networks; cells: text, "value ± standard error" where one is
+        known, empty where a network was not measured.
+
+    Raises:
+        ValueError: a record that is not of a measured network.
+    """
+    columns: dict[str, list[str]] = {}
+    for record in records:
+        if "source" not in record.info or not isinstance(record.info["source"], dict):
+            raise ValueError(f"run {record.run_id}: is not of a measured network; scripts/flatness.py makes such runs")
+        source = record.info["source"]
+        name = style.algorithm_name(source) if "algorithm" in source else str(source.get("file", "?"))
+        column = f"{name}, run {source['run']}" if "run" in source else name
+        columns[column] = [_cell(record, key) for key in ROWS]
+    names = [f"{words} ({unit})" if unit else words for words, unit in ROWS.values()]
+    frame = pd.DataFrame(columns, index=pd.Index(names, name="measure"))
+    return frame[(frame != "").any(axis=1)]
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """The table as GitHub shows it."""
+    lines = ["| " + " | ".join([str(frame.index.name), *frame.columns]) + " |"]
+    lines.append("|" + "---|" * (1 + len(frame.columns)))
+    lines += ["| " + " | ".join([str(name), *row]) + " |" for name, row in zip(frame.index, frame.values, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(record: Record, key: str) -> str:
+    value, error = record.result.get(key), record.result.get(f"{key}_se")
+    if value is None:
+        return ""
+    if error is None or not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

@@ -1,0 +1,47 @@
+import pytest
+from report_cases import run
+
+from sacreddnn.report import flatness_table
+from sacreddnn.report.flatness_figures import flatness
+
+
+def measured(number, algorithm, **result):
+    record = run(number)
+    record.info.clear()
+    record.info.update(
+        source={"run": str(number), "algorithm": {"name": algorithm}},
+        margins={"quantiles": {"0.0": -1.0, "0.5": 2.0, "1.0": 5.0}},
+        local_energy={"sigmas": [0.0, 0.3], "error": [0.0, 3.0], "error_se": [0.0, 0.2], "noise": "multiplicative",
+                      "split": "train"},
+        spectral_density={"nodes": [[-1e-3, 0.5, 20.0]], "weights": [[0.5, 0.499, 0.001]], "num_weights": 9},
+        local_entropy={"distance": [0.1, 1.0], "loss": [0.2, 0.3], "loss_error": [0.01, 0.01],
+                       "distance_error": [0.01, 0.1], "beta": 1e4},
+    )  # fmt: skip
+    record.result.clear()
+    record.result.update({"test/center/error": 8.0, **result})
+    return record
+
+
+def test_cells_have_the_digits_of_their_errors():
+    records = [measured(1, "sgd", hessian_trace=123.456, hessian_trace_se=2.34),
+               measured(2, "esgd", local_energy=3.14159, local_energy_se=0.0456)]  # fmt: skip
+    frame = flatness_table.flatness_table(records)
+    assert list(frame.columns) == ["SGD, run 1", "Entropy-SGD, run 2"]
+    assert frame.loc["trace of H (nats)", "SGD, run 1"] == "123.5 ± 2.3"
+    assert frame.loc["local energy (points)", "Entropy-SGD, run 2"] == "3.142 ± 0.046"
+    assert frame.loc["local energy (points)", "SGD, run 1"] == ""
+    assert "path norm" not in frame.index
+    assert flatness_table.to_markdown(frame).startswith(
+        "| measure | SGD, run 1 | Entropy-SGD, run 2 |\n|---|---|---|\n"
+    )
+
+
+def test_a_training_is_not_a_measured_network():
+    with pytest.raises(ValueError, match="run 3: is not of a measured network"):
+        flatness_table.flatness_table([run(3)])
+
+
+def test_the_figure_has_a_panel_for_each_curve_and_a_line_a_network():
+    figure = flatness([measured(1, "sgd").info, measured(2, "sam").info])
+    assert len([axes for axes in figure.axes if axes.get_visible()]) == 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD, run 1", "SAM, run 2"]
