@@ -5,6 +5,8 @@ The library part works in anyone's training loop, without configs, Sacred or a d
     optimizer = sacreddnn.EntropySGD(network.parameters(), lr=0.5)
     optimizer = sacreddnn.ReplicatedSGD([n.parameters() for n in networks], lr=0.05)
     energy = sacreddnn.local_energy(network, batches, sigmas=[0.1, 0.3, 0.5])
+
+and what was recorded comes back: `sacreddnn.load_run(7).network`.
 """
 
 import warnings
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sacreddnn.algorithms import ASAM, EMA, SAM, SGD, SWA, EntropySGD, ReplicatedSGD, WeightNoise
     from sacreddnn.flatness import Estimate, local_energy
+    from sacreddnn.recorded_network import load_run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "Estimate",
     "ReplicatedSGD",
     "WeightNoise",
+    "load_run",
     "local_energy",
 ]
 
@@ -37,6 +41,7 @@ _HOME = {
         "algorithms",
     ),
     "Estimate": "flatness",
+    "load_run": "recorded_network",
     "local_energy": "flatness",
 }
 

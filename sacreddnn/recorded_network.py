@@ -22,6 +22,7 @@ from sacreddnn.tracking.folder import find
 from sacreddnn.training import checkpoint
 from sacreddnn.training.batchnorm import has_batch_norm
 from sacreddnn.training.evaluate import CleanBatches
+from sacreddnn.training.objective import choose_device
 from sacreddnn.yaml_file import read_yaml
 
 
@@ -53,6 +54,26 @@ class RecordedNetwork:
     def statistics(self) -> str:
         """Which batch-norm statistics it has, for the record."""
         return "as stored" if has_batch_norm(self.network) else "none"
+
+
+def load_run(
+    run: int | str, root: str = "results/runs", *, device: str = "auto", batch_size: int = 500
+) -> RecordedNetwork:
+    """The center of a recorded training run as a network, with its data set.
+
+        recorded = sacreddnn.load_run(7)
+        energy = sacreddnn.local_energy(recorded.network, list(recorded.clean("train", 2000)), [0.1, 0.3])
+
+    Args:
+        run: its number, or the path of its folder.
+        root: folder of the runs on disk.
+        device: of network and data; "auto" is CUDA, else MPS, else the CPU.
+        batch_size: of the clean views.
+
+    Raises:
+        ConfigError: no such run, or one without a final center.
+    """
+    return of_run(run, root, None, choose_device(device), batch_size)
 
 
 def of_run(

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+import sacreddnn
 from sacreddnn import experiment, flatness_command
 from sacreddnn.command import BAD_CONFIG, COMPLETED
 from sacreddnn.flatness import error, local_energy
@@ -127,8 +128,6 @@ def test_weights_of_another_network_are_refused(trained, measure, tmp_path, caps
 def test_the_local_energy_is_that_of_the_library(trained, measure):
     status, folder = measure(f"run={trained / '1'}", "local_energy.sigmas=[0.3]", "local_energy.num_examples=null")
     assert status == COMPLETED
-    from sacreddnn import recorded_network
-
-    target = recorded_network.of_run(str(trained / "1"), "", None, torch.device("cpu"), 40)
+    target = sacreddnn.load_run(1, str(trained), device="cpu", batch_size=40)
     expected = local_energy(target.network, list(target.clean("train")), [0.3], measure=error)
     assert result_of(folder)["local_energy"] == pytest.approx(expected.mean.item())

@@ -7,7 +7,7 @@ measured=()
 last() { ls results/runs | grep -E '^[0-9]+$' | sort -n | tail -n 1; }
 for run in "$sgd" "$esgd" "$rsgd" "$sam"; do
   .venv/bin/python scripts/flatness.py with on_disk all_measures run="$run" num_threads=1 local_energy.split=both \
-    local_energy.num_samples=20 'tracking.tags=[flatness]'
+    local_energy.num_examples=5000 'tracking.tags=[flatness]'
   measured+=("$(last)")
 done
 .venv/bin/python scripts/report.py flatness --from-disk "${measured[@]}" --out results/flatness

@@ -1,6 +1,9 @@
 """The command line of `scripts/report.py`: recorded runs listed, compared, and brought into the database.
 
     report.py runs                                   a line a run
+    report.py runs --where algorithm.name=rsgd training.lr<0.1 --out runs.csv --metrics points.parquet
+    report.py artifacts 7 --out DIR                  files of run 7 out of the database
+    report.py delete 7 8                             from database and disk, after a question
     report.py compare 4 5 6 --out results/mine       table and figures of runs 4, 5 and 6
     report.py compare --tag demo                     of the newest run of each algorithm and seed with that tag
     report.py flatness 11 12 13 --out DIR            table and figures of networks measured by scripts/flatness.py
@@ -22,8 +25,8 @@ from typing import Any
 import pandas as pd
 
 from sacreddnn.config import Config
-from sacreddnn.report import correlate, figures, flatness_table, style, tables
-from sacreddnn.tracking import database, mirror, runs
+from sacreddnn.report import correlate, export, figures, flatness_table, style, tables
+from sacreddnn.tracking import conditions, database, mirror, removal, runs
 from sacreddnn.tracking.runs import Record
 
 DEFAULTS = Config().tracking
@@ -63,11 +66,30 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("ids", nargs="*", type=int, help="run ids; all runs if neither ids nor a tag are given")
         command.add_argument("--tag", help="only runs whose tracking.tags hold it")
         command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
+        command.add_argument(
+            "--where",
+            nargs="+",
+            default=[],
+            metavar="COND",
+            help="only runs that meet all of these, "
+            "such as training.lr<0.1 algorithm.name=rsgd status=COMPLETED start_time>=2026-11-01",
+        )
         if name == "runs":
-            command.add_argument("--csv", type=Path, help="write config, result and origin of each run to this file")
+            command.add_argument(
+                "--out",
+                type=Path,
+                help="write config, result and origin of each run to this file, .csv, .json or .parquet",
+            )
+            command.add_argument("--metrics", type=Path, help="write all points of all metrics to this file")
         if name == "compare":
             command.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS, help="columns of the local energy")
             command.add_argument("--out", type=Path, help="folder for the table and the figures")
+    command = add("artifacts", artifacts, "copy the artifacts of a run out of the database")
+    command.add_argument("id", type=int)
+    command.add_argument("--out", type=Path, required=True, help="folder to write them to")
+    command = add("delete", delete, "delete runs from the database and from disk")
+    command.add_argument("ids", nargs="+", type=int)
+    command.add_argument("--yes", action="store_true", help="do not ask")
     command = add("flatness", compare_flatness, "table and figures of networks measured by scripts/flatness.py")
     command.add_argument("ids", nargs="+", type=int, help="ids of the measurements")
     command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
@@ -111,6 +133,9 @@ def read_records(arguments: argparse.Namespace) -> list[Record]:
         records = [r for r in records if arguments.tag in r.config.get("tracking", {}).get("tags", [])]
     if missing := set(arguments.ids) - {r.run_id for r in records}:
         raise ValueError(f"runs {sorted(missing)}: not recorded; `report.py runs` lists those that are")
+    where = getattr(arguments, "where", [])
+    if records and not (records := conditions.select(records, where)):
+        raise ValueError(f"no run meets {' '.join(where)}")
     if not records:
         tag = f" with tag {arguments.tag!r}" if arguments.tag else ""
         raise ValueError(f"no runs{tag} are recorded; scripts/train.py makes them")
@@ -130,23 +155,60 @@ def newest(records: list[Record]) -> list[Record]:
 def list_runs(arguments: argparse.Namespace) -> int:
     """Print a line a run; with --csv write everything that is one value a run."""
     records = read_records(arguments)
-    if arguments.csv:
+    if arguments.out:
         frame = runs.frame(records).join(runs.provenance(records)[["config_hash", "commit", "machine", "device"]])
-        frame.to_csv(arguments.csv)
+        export.write(frame, arguments.out)
+    if arguments.metrics:
+        export.write(runs.metrics(records), arguments.metrics)
     rows = [
         {
             "run": r.run_id,
             "status": r.status,
             "started (UTC)": r.start_time.strftime("%Y-%m-%d %H:%M") if r.start_time else "-",
-            "dataset": r.config["dataset"]["name"],
-            "model": r.config["model"]["name"],
-            "algorithm": r.config["algorithm"]["name"],
-            "seed": r.config["seed"],
+            **{part: _name(r, part) for part in ("dataset", "model", "algorithm")},
+            "seed": r.config.get("seed", "-"),
             "test error (%)": f"{r.result['test/center/error']:.2f}" if "test/center/error" in r.result else "-",
         }
         for r in records
     ]
     print(pd.DataFrame(rows).to_string(index=False))
+    return 0
+
+
+def _name(record: Record, part: str) -> str:
+    """The name of a part of a run's config; of what was measured later, that of its source."""
+    section = record.config.get(part) or record.info.get("source") or {}
+    if isinstance(section, list):
+        section = section[0]
+    found = section.get("name") or section.get(part) or "-"
+    return str(found["name"] if isinstance(found, dict) else found)
+
+
+def artifacts(arguments: argparse.Namespace) -> int:
+    """Copy the artifacts of one run to a folder and list them."""
+    with opened(arguments) as db:
+        for path in removal.copy_artifacts(db, arguments.id, arguments.out):
+            print(path)
+    return 0
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    """Ask, then delete runs everywhere: first from disk, which replay would bring back, then from the database."""
+    names = ", ".join(map(str, arguments.ids))
+    if not arguments.yes:
+        print(
+            f"Delete runs {names} from {arguments.root} (checkpoints too) and from the database? [y/N] ",
+            end="",
+            flush=True,
+        )
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            print("nothing deleted")
+            return 0
+    with opened(arguments) as db:
+        for run_id in arguments.ids:
+            places = [removal.delete_from_disk(arguments.root, run_id), removal.delete_from_database(db, run_id)]
+            where = [name for name, was_there in zip(("disk", "database"), places, strict=True) if was_there]
+            print(f"run {run_id}: deleted from {' and '.join(where)}" if where else f"run {run_id}: was not there")
     return 0
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import pandas as pd
 import pytest
 
 from sacreddnn import experiment
@@ -39,7 +40,7 @@ def test_runs_are_listed(root, capsys):
 
 
 def test_runs_are_exported(root, tmp_path):
-    assert disk(root, "runs", "--csv", str(tmp_path / "runs.csv")) == 0
+    assert disk(root, "runs", "--out", str(tmp_path / "runs.csv")) == 0
     with (tmp_path / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["config.algorithm.name"] for row in rows] == ["sgd", "rsgd", "sgd", "sgd"]
@@ -80,6 +81,43 @@ def test_what_is_not_there_is_said(root, tmp_path, capsys):
     assert "17" in capsys.readouterr().err
     assert disk(root, "compare", "1", "--sigmas", "0.77") == 1
     assert "0.77 was not measured" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["algorithm.name=sgd", "training.lr<1e3"], True),
+        (["status=COMPLETED", "test/center/error>=0", "start_time>=2020-01-01"], True),
+        (["algorithm.name!=sgd"], None),
+        (["training.lr>1e3"], False),
+    ],
+)
+def test_runs_are_found_by_conditions(root, capsys, words, found):
+    status = disk(root, "runs", "--where", *words)
+    if found is not None:
+        assert status == (0 if found else 1)
+    if found is False:
+        assert "no run meets training.lr>1e3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_runs_and_points_are_exported(root, tmp_path, ending):
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[ending]
+    out, points = tmp_path / f"runs.{ending}", tmp_path / f"points.{ending}"
+    assert disk(root, "runs", "--out", str(out), "--metrics", str(points)) == 0
+    exported, series = read(out).reset_index(), read(points)
+    for run in exported["run_id"]:
+        result = json.loads((root / f"{run}/result.json").read_text())
+        row = exported[exported["run_id"] == run].iloc[0]
+        assert row["test/center/error"] == pytest.approx(result["test/center/error"])
+    lines = sum(len((root / f"{run}/metrics.jsonl").read_text().splitlines()) for run in exported["run_id"])
+    assert len(series) == lines
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_another_ending_is_refused(root, tmp_path, capsys):
+    assert disk(root, "runs", "--out", str(tmp_path / "runs.xls")) == 1
+    assert ".xls is not allowed, allowed: .csv, .json, .parquet" in capsys.readouterr().err
 
 
 def test_replay_brings_runs_into_the_embedded_database(root, tmp_path, capsys):
