@@ -71,6 +71,7 @@ def _local_entropy(axes: Axes, found: Info, label: str, color: str, marker: str)
     axes.errorbar(found["distance"], found["loss"], found["loss_error"], found["distance_error"], color=color,
                   marker=marker, label=label)  # fmt: skip
     axes.set_xscale("log")
+    axes.set_yscale("log")
     axes.set_title(f"Langevin chains at β = {found['beta']:g}")
     axes.set_xlabel("Mean distance ½|w′ − w|²")
     axes.set_ylabel("Mean loss there (nats)")
@@ -86,6 +87,7 @@ def _spectral_density(axes: Axes, found: Info, label: str, color: str, marker: s
     density = (kernel * weights).sum(2).mean(1)
     axes.plot(np.sinh(grid) * scale, density, color=color, label=label)
     axes.set_xscale("asinh", linear_width=scale)
+    axes.set_xticks([-10 * scale, 0, 10 * scale, 100 * scale], [f"{k * scale:.2g}" for k in (-10, 0, 10, 100)])
     axes.set_yscale("log")
     axes.set_ylim(1e-7, None)
     axes.set_title("Eigenvalues of the Hessian")

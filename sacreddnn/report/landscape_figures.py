@@ -31,7 +31,7 @@ def landscape(kept: Mapping[str, Any]) -> Figure:
     Args:
         kept: what scripts/landscape.py records: `axes`, `loss`, `error`, `networks`, `names`, `split`.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(8.0, 3.4), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(8.0, 3.4), layout="compressed")
     draw = _line if len(kept["axes"]) == 1 else _plane
     for axes, quantity, unit in zip(panels, ("loss", "error"), ("nats", "%"), strict=True):
         draw(axes, kept, quantity, f"{kept['split'].capitalize()} {quantity} ({unit})")
@@ -67,8 +67,9 @@ def _plane(axes: Axes, kept: Mapping[str, Any], quantity: str, label: str) -> No
     for (a, b), name in zip(kept["networks"], kept["names"], strict=True):
         look = style.look(style.algorithm_key(name))
         axes.plot([a], [b], marker=look.marker, color="white", markeredgecolor="black", linestyle="", markersize=8)
-        axes.annotate(f"{look.name} {name.get('run', '')}", (a, b), xytext=(6, 6), textcoords="offset points",
-                      color="white", fontsize=8, fontweight="bold")  # fmt: skip
+        right = a > (x[0] + x[-1]) / 2  # the name goes where there is room
+        axes.annotate(look.name, (a, b), xytext=(-7 if right else 7, 6), textcoords="offset points", color="white",
+                      fontsize=8, fontweight="bold", ha="right" if right else "left")  # fmt: skip
     lengths = len(kept["networks"]) == 3
     axes.set_xlabel("Distance along w₂ − w₁" if lengths else "First random direction")
     axes.set_ylabel("Distance orthogonal to it" if lengths else "Second random direction")
