@@ -52,7 +52,7 @@ class PacBayesConfig(Section):
 class LocalEntropyConfig(Section):
     """Local-entropy loss by thermodynamic integration along Langevin chains."""
 
-    gammas: list[Positive] = [1e4, 1e3, 1e2]
+    gammas: list[Positive] = [1e4, 2e3, 5e2, 1e2]
     beta: Positive = 1e4
     num_steps: Annotated[int, Field(ge=4)] = 200  # of a chain at each coupling, each a gradient of one minibatch
     burn_in: Annotated[int, Field(ge=0)] = 50
