@@ -132,7 +132,8 @@ def test_barrier_of_a_double_well():
     assert found.error == 100  # class 1 is right up to a height of one half
     assert found.line.loss.shape == (21,)
     networks, batches = quadratics()
-    assert barrier(networks[0], networks[1], batches, loss=first_output).loss == 0
+    for low_and_high in (networks[:2], networks[1::-1]):  # ends of different heights, either one first
+        assert barrier(*low_and_high, batches, loss=first_output).loss == 0
     with pytest.raises(ValueError, match="positions: a barrier needs"):
         barrier(networks[0], networks[1], batches, loss=first_output, positions=[0.0, 0.5])
 
