@@ -28,7 +28,7 @@ def scatter(measured: Sequence[Network], frame: pd.DataFrame, target: str = "tes
     """
     rows = math.ceil(len(frame) / COLUMNS)
     columns = min(COLUMNS, len(frame))
-    figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns + 0.6, 2.5 * rows + 0.5), squeeze=False,
+    figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns + 1.0, 2.5 * rows + 1.0), squeeze=False,
                                 sharey=True, layout="constrained")  # fmt: skip
     keys = sorted({n.algorithm for n in measured}, key=style.algorithm_rank)
     for axes, (name, row) in zip(grid.flat, frame.iterrows(), strict=False):
@@ -51,5 +51,5 @@ def scatter(measured: Sequence[Network], frame: pd.DataFrame, target: str = "tes
     for axes in grid[:, 0]:
         axes.set_ylabel(LABELS[target])
     handles, labels = max((axes.get_legend_handles_labels() for axes in grid.flat), key=lambda pair: len(pair[0]))
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * columns), frameon=False)
     return figure
