@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from sacreddnn.flatness.estimate import Estimate
 from sacreddnn.flatness.lanczos import Tridiagonal, lanczos
-from sacreddnn.flatness.loss_surface import Batches, LossSurface, SampleLoss, cross_entropy
+from sacreddnn.flatness.loss_surface import LossSurface, SampleLoss
+from sacreddnn.flatness.passes import Batches
+from sacreddnn.flatness.quantities import loss as cross_entropy
 
 WHICH = ("largest", "smallest", "magnitude")
 

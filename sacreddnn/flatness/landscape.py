@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from sacreddnn.flatness.landscape_grid import Grid, Landscape
-from sacreddnn.flatness.loss_surface import Batches, LossSurface, SampleLoss, cross_entropy
+from sacreddnn.flatness.loss_surface import LossSurface, SampleLoss
+from sacreddnn.flatness.passes import Batches
+from sacreddnn.flatness.quantities import loss as cross_entropy
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sacreddnn.flatness.local_energy import error
-from sacreddnn.flatness.loss_surface import Batches, LossSurface, SampleLoss, require_repeatable
+from sacreddnn.flatness.loss_surface import LossSurface, SampleLoss
+from sacreddnn.flatness.passes import Batches, mean, require_repeatable
+from sacreddnn.flatness.quantities import error
 
 BATCH_NORM = ("running", "reestimated")
 
@@ -121,11 +122,11 @@ class Grid:
         )
 
     def _loss_and_error(self) -> tuple[float, float]:
-        loss = wrong = 0.0
-        for outputs, targets in self.surface.outputs():
-            loss += self.surface.loss(outputs, targets).sum().item()
-            wrong += error(outputs, targets).sum().item()
-        return loss / self.surface.num_samples, wrong / self.surface.num_samples
+        loss, wrong = mean(
+            torch.stack([self.surface.loss(outputs, targets), error(outputs, targets)], dim=1)
+            for outputs, targets in self.surface.outputs()
+        ).tolist()
+        return loss, wrong
 
     @torch.no_grad()
     def _statistics_at(self, parts: Sequence[float]) -> None:

@@ -9,15 +9,14 @@ the network is. Other noises are in noise.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sacreddnn.flatness import noise as noises
 from sacreddnn.flatness.estimate import Estimate
-from sacreddnn.flatness.loss_surface import Batches, require_repeatable
+from sacreddnn.flatness.passes import Batches, finite_outputs, left_as_found, mean, require_repeatable
 from sacreddnn.flatness.quantities import Measure, error
 
 
@@ -37,9 +36,9 @@ def local_energy(
 ) -> Estimate:
     """The local energy of a network at each noise strength.
 
-    The network is measured in eval mode and left exactly as it was found, also after an exception. The same draws z
-    serve every sigma, and every network of as many weights that is measured with an equally seeded generator (common
-    random numbers), so that differences between networks are paired.
+    The network is measured in eval mode and left exactly as it was found, also after an exception or Ctrl-C. The same
+    draws z serve every sigma, and every network of as many weights that is measured with an equally seeded generator
+    (common random numbers), so that differences between networks are paired.
 
     Args:
         network: any module with floating-point parameters.
@@ -64,7 +63,8 @@ def local_energy(
 
     Raises:
         ValueError: no batches, no sigmas, a negative sigma, num_samples < 1, a one-shot generator as batches, an
-            unknown noise or subset, or a network whose unperturbed outputs are not finite.
+            unknown noise or subset, a network whose unperturbed outputs are not finite or that cannot be measured in
+            eval mode (`passes.require_eval`).
 
     Cost: (1 + draws * number of nonzero sigmas) forward passes over the batches, memory for two more networks.
     """
@@ -72,9 +72,10 @@ def local_energy(
     parameters: list[Tensor] = list(network.parameters())
     generator = generator or torch.Generator(parameters[0].device).manual_seed(0)
     prepare = prepare or (lambda network: None)
-    with _left_as_found(network) as original, torch.inference_mode():
+    with left_as_found(network) as original, torch.inference_mode():
         prepare(network)
-        energy = _mean_measure(_refuse_nonfinite(network), batches, measure)
+        forward = finite_outputs(network)
+        energy = mean(measure(forward(inputs), targets) for inputs, targets in batches)
         samples: list[Tensor] = []
         while not _enough(samples, num_samples, standard_error, max_samples):
             direction = noises.draw(original, noise, subset, generator)
@@ -85,7 +86,7 @@ def local_energy(
                 torch._foreach_copy_(parameters, original)
                 torch._foreach_add_(parameters, direction, alpha=sigma)
                 prepare(network)
-                rises[i] = _mean_measure(network, batches, measure) - energy
+                rises[i] = mean(measure(network(inputs), targets) for inputs, targets in batches) - energy
             samples.append(rises.cpu())
     return Estimate.of(torch.stack(samples))
 
@@ -125,44 +126,3 @@ def _validate(
     for key, value, allowed in (("noise", noise, noises.NOISES), ("subset", subset, noises.SUBSETS)):
         if value not in allowed:
             raise ValueError(f"{key}: {value!r} is not allowed, allowed: {', '.join(allowed)}")
-
-
-def _refuse_nonfinite(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The network, raising where its outputs are not finite (an argmax over NaN is a class like any other)."""
-
-    def forward(inputs: Tensor) -> Tensor:
-        outputs = network(inputs)
-        if not outputs.isfinite().all():
-            raise ValueError("network: its outputs on the batches are not finite, it has no local energy")
-        return outputs
-
-    return forward
-
-
-def _mean_measure(network: Callable[[Tensor], Tensor], batches: Batches, measure: Measure) -> Tensor:
-    """Mean of the measure over all samples, in float64."""
-    total, count = None, 0
-    for inputs, targets in batches:
-        values = measure(network(inputs), targets).sum(0, dtype=torch.float64)
-        total = values if total is None else total + values
-        count += len(targets)
-    if total is None or count == 0:
-        raise ValueError("batches: empty, there is nothing to measure on")
-    return total / count
-
-
-@contextmanager
-def _left_as_found(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Eval mode inside; afterwards weights, buffers and modes are those from before. Yields copies of the weights."""
-    modes = {module: module.training for module in network.modules()}
-    tensors = [*network.parameters(), *network.buffers()]
-    saved = [t.detach().clone() for t in tensors]
-    network.eval()
-    try:
-        yield saved[: len(list(network.parameters()))]
-    finally:
-        with torch.no_grad():
-            for tensor, value in zip(tensors, saved, strict=True):
-                tensor.copy_(value)
-        for module, training in modes.items():
-            module.training = training

@@ -26,7 +26,9 @@ from torch import Tensor, nn
 
 from sacreddnn.flatness.lanczos import lanczos
 from sacreddnn.flatness.langevin import SCHEMES, Chain, sample
-from sacreddnn.flatness.loss_surface import Batches, LossSurface, SampleLoss, cross_entropy
+from sacreddnn.flatness.loss_surface import LossSurface, SampleLoss
+from sacreddnn.flatness.passes import Batches
+from sacreddnn.flatness.quantities import loss as cross_entropy
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sacreddnn.flatness.passes import Batches, mean, require_eval, require_repeatable
+from sacreddnn.flatness.quantities import loss as cross_entropy
 from sacreddnn.weights import Weights
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each sample in nats, shape (n,)."""
-    return nn.functional.cross_entropy(outputs, targets, reduction="none")
 
 
 class LossSurface:
@@ -47,7 +43,8 @@ class LossSurface:
         num_batches: minibatches in a pass.
 
     Raises:
-        ValueError: no batches, a one-shot iterator, a network without parameters, or one whose loss is not finite.
+        ValueError: no batches, a one-shot iterator, a network without parameters, one that cannot be measured in eval
+            mode, or whose loss is not finite.
 
     Cost: one forward pass over the batches; then `value` costs one more, `gradient` one forward and backward,
     `hessian_product` about three times a gradient for one vector and two for each further one.
@@ -66,6 +63,7 @@ class LossSurface:
         if next(network.parameters(), None) is None:
             raise ValueError("network: it has no parameters, there is nothing to move")
         self.network = copy.deepcopy(network).eval().requires_grad_()
+        require_eval(self.network)
         if dtype is not None:
             self.network.to(dtype)
         self.batches, self.loss = batches, loss
@@ -73,15 +71,8 @@ class LossSurface:
         self._parameters = list(self.network.parameters())
         self.origin = self._weights.values[0].clone()
         self.num_samples = self.num_batches = 0
-        total = 0.0
         with torch.no_grad():
-            for inputs, targets in self._cast():
-                total += self._sum(inputs, targets).item()
-                self.num_samples += len(targets)
-                self.num_batches += 1
-        if self.num_samples == 0:
-            raise ValueError("batches: empty, there is nothing to measure on")
-        self.origin_loss = total / self.num_samples
+            self.origin_loss = mean(self._counted()).item()
         if not math.isfinite(self.origin_loss):
             raise ValueError(f"network: its loss on the batches is {self.origin_loss}, not a finite number")
 
@@ -115,8 +106,7 @@ class LossSurface:
         if w is not None:
             self.move_to(w)
         with torch.no_grad():
-            sums = [self._sum(inputs, targets) for inputs, targets in self._cast()]
-        return math.fsum(s.item() for s in sums) / self.num_samples
+            return mean(self.loss(self.network(inputs), targets) for inputs, targets in self._cast()).item()
 
     def gradient(self, w: Tensor | None = None) -> Tensor:
         """The gradient of L at w, shape (N,). A new vector."""
@@ -199,6 +189,13 @@ class LossSurface:
         """A generator on the network's device."""
         return torch.Generator(self.origin.device).manual_seed(seed)
 
+    def _counted(self) -> Iterator[Tensor]:
+        """Losses of each minibatch at the origin, counting minibatches and samples."""
+        for inputs, targets in self._cast():
+            self.num_samples += len(targets)
+            self.num_batches += 1
+            yield self.loss(self.network(inputs), targets)
+
     def _cast(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self._as_dtype(inputs, targets) for inputs, targets in self.batches)
 
@@ -219,14 +216,6 @@ class LossSurface:
             loss = self._sum(inputs, targets)
         loss.backward()
         return loss.detach(), self._weights.gradients[0]
-
-
-def require_repeatable(batches: Batches) -> None:
-    """Raise ValueError for an iterator, which the first pass would exhaust."""
-    if isinstance(batches, Iterator):
-        raise ValueError(
-            "batches: a one-shot iterator cannot be passed over several times; pass a list or a DataLoader"
-        )
 
 
 def require_finite(key: str, value: float, where: str) -> float:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sacreddnn.flatness.loss_surface import Batches, LossSurface
+from sacreddnn.flatness.loss_surface import LossSurface
 from sacreddnn.flatness.norms import spectral_norms
+from sacreddnn.flatness.passes import Batches
 
 
 @dataclass(frozen=True)

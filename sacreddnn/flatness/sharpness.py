@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sacreddnn.flatness.loss_surface import Batches, LossSurface, SampleLoss, cross_entropy, require_finite
+from sacreddnn.flatness.loss_surface import LossSurface, SampleLoss, require_finite
+from sacreddnn.flatness.passes import Batches
+from sacreddnn.flatness.quantities import loss as cross_entropy
 
 
 @dataclass(frozen=True)

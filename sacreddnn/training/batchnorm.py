@@ -79,15 +79,21 @@ def reestimate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> 
     """Replace the running statistics by their averages over the batches at the present weights. One forward pass.
 
     The same network and batches give the same statistics, dropout included. Batches smaller than the first are left
-    out: each counts the same, and batch norm cannot take a batch of one.
+    out: each counts the same, and batch norm cannot take a batch of one. Modes and momenta are put back.
     """
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
+    momenta = {m: m.momentum for m in modes if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     iterator = iter(batches)
     first = next(iterator)
     size = len(first[0])
     whole = itertools.chain([first], (batch for batch in iterator if len(batch[0]) == size))
     device = first[0].device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        torch.optim.swa_utils.update_bn(whole, network)
-    network.train(training)
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            torch.optim.swa_utils.update_bn(whole, network)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for norm, momentum in momenta.items():  # update_bn does not put it back when it is interrupted
+            norm.momentum = momentum
