@@ -8,6 +8,7 @@ python scripts/flatness.py with cifar10 timm/resnet18 weights=resnet18.safetenso
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -45,10 +46,13 @@ def preflight(config: FlatnessConfig) -> None:
 
 
 def execute(config: FlatnessConfig, recorder: Recorder) -> Result:
-    """Load the network, take one measure after another; each is recorded as soon as it is there, and kept on resume."""
+    """Load the network, take one measure after another; each is recorded as soon as it is there, and kept on resume.
+
+    A measure that a network does not admit keeps no other from being taken; the run has failed all the same.
+    """
     import torch
 
-    from sacreddnn.measures import MEASURES, errors
+    from sacreddnn.measures import errors
     from sacreddnn.training.interrupt import StopRequest
 
     if config.num_threads is not None:
@@ -62,29 +66,42 @@ def execute(config: FlatnessConfig, recorder: Recorder) -> Result:
         view = target.clean(config.split, config.num_examples)
         batches = list(view)
         recorder.info |= {"split": config.split, "view": "clean", "num_examples": view.num_examples}
-        artifacts = recorder.folder / "artifacts"
-        artifacts.mkdir(parents=True, exist_ok=True)
+        failed: list[str] = []
         for name in config.measures:
-            path = artifacts / f"{name}.json"
-            if path.exists():  # of the attempt that this one goes on from
-                kept = json.loads(path.read_text())
-                result |= kept["values"]
-                recorder.info |= _in_record(name, kept["details"])
+            try:
+                values, details = _measured(name, target, batches, config, recorder)
+            except (ValueError, ArithmeticError) as error:  # the others are measured all the same
+                failed.append(f"{name}: {error}")
+                print(failed[-1], file=sys.stderr)
                 continue
-            start = time.perf_counter()
-            values, details = MEASURES[name](target, batches, config)
-            values = {key: float(value) for key, value in values.items()}
-            seconds = round(time.perf_counter() - start, 3)
-            kept = {"values": values, "details": details, "seconds": seconds}
-            aside = path.with_suffix(".tmp")
-            aside.write_text(json.dumps(kept, indent=1))
-            aside.replace(path)
-            recorder.artifact(path)
             recorder.info |= _in_record(name, details)
             result |= values
             recorder.result(values)
-            print(f"{name}: {', '.join(f'{key} {value:.4g}' for key, value in values.items())}  ({seconds:.1f} s)")
+        if failed:
+            raise ValueError("; ".join(failed))
     return result
+
+
+def _measured(name: str, target: RecordedNetwork, batches: list, config: FlatnessConfig,
+              recorder: Recorder) -> tuple[dict[str, float], dict]:  # fmt: skip
+    """(numbers, details) of one measure, from the attempt that this one goes on from where it has them."""
+    from sacreddnn.measures import MEASURES
+
+    path = recorder.folder / "artifacts" / f"{name}.json"
+    if path.exists():
+        kept = json.loads(path.read_text())
+        return kept["values"], kept["details"]
+    start = time.perf_counter()
+    values, details = MEASURES[name](target, batches, config)
+    values = {key: float(value) for key, value in values.items()}
+    seconds = round(time.perf_counter() - start, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps({"values": values, "details": details, "seconds": seconds}, indent=1))
+    aside.replace(path)
+    recorder.artifact(path)
+    print(f"{name}: {', '.join(f'{key} {value:.4g}' for key, value in values.items())}  ({seconds:.1f} s)")
+    return values, details
 
 
 def load(config: FlatnessConfig) -> RecordedNetwork:

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import sacreddnn
 from sacreddnn import experiment, flatness_command
-from sacreddnn.command import BAD_CONFIG, COMPLETED
+from sacreddnn.command import BAD_CONFIG, COMPLETED, FAILED
 from sacreddnn.flatness import error, local_energy
 from sacreddnn.measures import MEASURES
 
@@ -131,3 +132,25 @@ def test_the_local_energy_is_that_of_the_library(trained, measure):
     target = sacreddnn.load_run(1, str(trained), device="cpu", batch_size=40)
     expected = local_energy(target.network, list(target.clean("train")), [0.3], measure=error)
     assert result_of(folder)["local_energy"] == pytest.approx(expected.mean.item())
+
+
+def test_a_measure_that_fails_keeps_no_other_from_being_taken(trained, measure, capsys):
+    words = ["measures=[pac_bayes, margins]", "pac_bayes.target=1e9"]
+    status, folder = measure(f"run={trained / '1'}", *words)
+    assert status == FAILED
+    assert "pac_bayes: bounds: the loss rises by less than the target" in capsys.readouterr().err.splitlines()[-1]
+    assert "margin_10" in result_of(folder)
+    assert json.loads((folder / "run.json").read_text())["status"] == "FAILED"
+
+
+def test_norms_that_a_network_lacks_are_left_out():
+    """timm's residual blocks begin with a batch norm of zero; a GELU has no path norm."""
+    from sacreddnn import models
+
+    network = models.build("timm/resnet10t", num_classes=10, in_channels=1, image_size=8, seed=1)
+    network.act1 = torch.nn.GELU()
+    target = SimpleNamespace(network=network)
+    values, details = MEASURES["norms"](target, [(torch.randn(2, 1, 8, 8), None)], SimpleNamespace(seed=0))
+    assert set(values) == {"frobenius_norm"}
+    assert 0.0 in details["spectral_norms"].values()
+    assert details["no_path_norm"].startswith("network: it is not linear")
