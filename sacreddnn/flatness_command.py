@@ -33,16 +33,9 @@ def main(argv: list[str] | None = None, draw: Draw | None = None) -> int:
 
 def preflight(config: FlatnessConfig) -> None:
     """Refuse a device that is not there and a network that has no such name."""
-    from sacreddnn import models
-    from sacreddnn.schema import ConfigError
-    from sacreddnn.training.objective import choose_device
+    from sacreddnn import recorded_network
 
-    try:
-        choose_device(config.device)
-        if config.model is not None:
-            models.options(config.model.name)
-    except ValueError as error:
-        raise ConfigError(str(error).replace("training.device", "device")) from None
+    recorded_network.preflight(config.device, config.model)
 
 
 def execute(config: FlatnessConfig, recorder: Recorder) -> Result:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from sacreddnn.config import DatasetConfig
+from sacreddnn.config import DatasetConfig, ModelConfig
 from sacreddnn.run_config import RunConfig
 from sacreddnn.schema import Count, NonNegative, Positive
 
@@ -18,8 +18,12 @@ class LandscapeConfig(RunConfig):
 
     free_on_resume: ClassVar[tuple[str, ...]] = (*RunConfig.free_on_resume, "device", "num_threads")
 
-    runs: list[int | str] = []  # ids or folders of one, two or three training runs of one network
-    dataset: DatasetConfig | None = None  # None: that of the first run
+    # one, two or three networks of one architecture, in this order:
+    runs: list[int | str] = []  # the centers of training runs, by id or folder
+    checkpoints: list[str] = []  # files in run folders: center.pt, or a state of the training
+    weights: list[str] = []  # state dicts (torch or safetensors) for `model`
+    dataset: DatasetConfig | None = None  # None: that of the first network
+    model: ModelConfig | None = None  # of `weights`; None: that of the first network
     split: Literal["train", "test"] = "train"
     num_examples: Count | None = 2000  # of it, evenly spaced; None: all
     batch_size: Annotated[int, Field(ge=2)] = 500
@@ -33,8 +37,18 @@ class LandscapeConfig(RunConfig):
 
     @model_validator(mode="after")
     def _one_to_three(self) -> LandscapeConfig:
-        if not 1 <= len(self.runs) <= 3:
+        sources = {name: getattr(self, name) for name in ("runs", "checkpoints", "weights")}
+        number = sum(map(len, sources.values()))
+        if not 1 <= number <= 3:
+            given = ", ".join(f"{name}: {files}" for name, files in sources.items() if files) or "runs: []"
             raise ValueError(
-                f"runs: {self.runs} is not allowed, give one (its surroundings), two (a line) or three (a plane)"
+                f"{given} is not allowed, give one network (its surroundings), two (a line) or three (a plane)"
             )
+        if number == len(self.weights) and (self.model is None or self.dataset is None):
+            missing = "model" if self.model is None else "dataset"
+            raise ValueError(
+                f"weights: {self.weights} needs a {missing}; for example: with lenet fashion_mnist 'weights=[..]'"
+            )
+        if not self.weights and self.model is not None:
+            raise ValueError(f"model: {self.model.name!r} is that of weights; networks of runs have their own")
         return self

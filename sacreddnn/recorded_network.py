@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sacreddnn import build
+from sacreddnn import build, models
 from sacreddnn.config import Config, DatasetConfig, ModelConfig, check
 from sacreddnn.data import Pipeline
 from sacreddnn.data.dataset import Dataset
@@ -74,6 +74,16 @@ def load_run(
         ConfigError: no such run, or one without a final center.
     """
     return of_run(run, root, None, choose_device(device), batch_size)
+
+
+def preflight(device: str, model: ModelConfig | None) -> None:
+    """Refuse a device that is not there and a network that has no such name, with a ConfigError."""
+    try:
+        choose_device(device)
+        if model is not None:
+            models.options(model.name)
+    except ValueError as error:
+        raise ConfigError(str(error).replace("training.device", "device")) from None
 
 
 def of_run(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+WRAPPED_AS = ("state_dict", "model_state_dict", "model", "network", "net")  # in other people's checkpoints
 
 
 @contextmanager
@@ -42,7 +45,11 @@ def load(network: nn.Module, source: bool | str) -> None:
 
 
 def read(path: str) -> dict[str, Tensor]:
-    """The tensors of a state dict on disk, on the CPU. Code that hides in a pickle is refused, not run."""
+    """The tensors of a state dict on disk, on the CPU. Code that hides in a pickle is refused, not run.
+
+    Also that of a checkpoint that has one under a usual name (`state_dict`, `model`, `net` ..), and of a network that
+    was wrapped for several devices or compiled (names that all begin with `module.` or `_orig_mod.`).
+    """
     if not Path(path).is_file():
         raise OSError(f"model.pretrained: {path} is no file; give true, false or the path of a state dict")
     try:
@@ -55,10 +62,21 @@ def read(path: str) -> dict[str, Tensor]:
     except Exception as error:  # pickle, zip and safetensors errors have no common base
         reason = " ".join(str(error).split())[:160]
         raise OSError(f"model.pretrained: {path} is not a state dict that can be read safely ({reason})") from error
+    state = _unwrapped(state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise OSError(
             f"model.pretrained: {path} is not a state dict; write one by torch.save(network.state_dict(), ..)"
         )
+    return state
+
+
+def _unwrapped(state: Any) -> Any:
+    if not isinstance(state, dict):
+        return state
+    state = next((state[key] for key in WRAPPED_AS if isinstance(state.get(key), dict)), state)
+    for prefix in ("module.", "_orig_mod."):
+        while state and all(isinstance(name, str) and name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 

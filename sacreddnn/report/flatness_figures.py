@@ -53,9 +53,8 @@ def _looks(networks: Iterable[Info]) -> list[tuple[str, str, str]]:
     looks = []
     for info in networks:
         source = info.get("source", {})
-        look = style.look(style.algorithm_key(source)) if "algorithm" in source else None
-        where = f", run {source['run']}" if "run" in source else f" {source.get('file', '')}"
-        looks.append((f"{look.name}{where}", look.color, look.marker) if look else (f"network{where}", "#404040", "o"))
+        look = style.network_look(source)
+        looks.append((f"{look.name}, run {source['run']}" if "run" in source else look.name, look.color, look.marker))
     return looks
 
 

@@ -43,9 +43,9 @@ def _line(axes: Axes, kept: Mapping[str, Any], quantity: str, label: str) -> Non
     y = kept[quantity]
     axes.plot(x, y, color="#0072B2")
     for (at,), name in zip(kept["networks"], kept["names"], strict=True):
-        look = style.look(style.algorithm_key(name))
+        look = style.network_look(name)
         axes.plot([at], [np.interp(at, x, y)], marker=look.marker, color=look.color, linestyle="", markersize=7,
-                  label=f"{look.name}, run {name.get('run', '?')}")  # fmt: skip
+                  label=f"{look.name}, run {name['run']}" if "run" in name else look.name)  # fmt: skip
     between = len(kept["networks"]) == 2
     axes.set_xlabel(
         "t on the line w(t) = (1 − t) w₁ + t w₂" if between else "Multiple of a direction as long as the weights"
@@ -65,7 +65,7 @@ def _plane(axes: Axes, kept: Mapping[str, Any], quantity: str, label: str) -> No
     filled = axes.contourf(x, y, np.nan_to_num(values, posinf=finite.max()), levels, cmap="viridis", extend="max")
     axes.figure.colorbar(filled, ax=axes, label=label, format="%.3g")
     for (a, b), name in zip(kept["networks"], kept["names"], strict=True):
-        look = style.look(style.algorithm_key(name))
+        look = style.network_look(name)
         axes.plot([a], [b], marker=look.marker, color="white", markeredgecolor="black", linestyle="", markersize=8)
         right = a > (x[0] + x[-1]) / 2  # the name goes where there is room
         axes.annotate(look.name, (a, b), xytext=(-7 if right else 7, 6), textcoords="offset points", color="white",

@@ -129,6 +129,17 @@ def look(key: str) -> Look:
     return Look(name, _SPARE[zlib.crc32(key.encode()) % len(_SPARE)], _MARKER_OF_OTHERS)
 
 
+def network_look(source: Mapping[str, Any]) -> Look:
+    """Of a measured network: that of the algorithm it was trained by, or with the name of its file where none is known.
+
+    >>> network_look({"file": "resnet18.pt"}).name
+    'resnet18.pt'
+    """
+    if "algorithm" in source:
+        return look(algorithm_key(source))
+    return Look(str(source.get("file", "network")), "#404040", "o")
+
+
 def display_name(name: str) -> str:
     """The name of a data set or network for people; its own name when there is no other.
 
