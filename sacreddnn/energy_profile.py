@@ -48,6 +48,8 @@ def profiles(network: nn.Module, clean: Clean, config: LocalEnergyConfig, statis
             "num_examples": sum(len(targets) for _, targets in batches), "noise": config.noise, "subset": config.subset,
             "seed": config.seed, "batch_norm": "reestimated at every draw" if reestimated else statistics,
             "error": mean[0], "error_se": error[0], "loss": mean[1], "loss_se": error[1],
+            # a row a draw, so that networks measured with the same draws can be compared draw by draw
+            "error_draws": estimate.samples[..., 0].tolist(),
         }  # fmt: skip
     return made
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,26 +30,46 @@ from sacreddnn.report.groups import Record
 TARGETS = {"test_error": "test/center/error", "gap": "generalization_gap"}
 NOT_MEASURES = ("gradient_evaluations", "train_seconds", "measure_seconds", "generalization_gap")
 PERMUTATIONS = 9_999
+# Where in the config the options of a measure stand, by the beginning of its names in the result; None: in none, it
+# depends on the images alone.
+SECTIONS = {"local_energy": "local_energy", "local_entropy": "local_entropy", "sharpness": "sharpness",
+            "pac_bayes": "pac_bayes", "hessian": None, "margin": None}  # fmt: skip
+# Options that decide how exactly something is measured, not what.
+PRECISION = ("num_samples", "standard_error", "max_samples", "sigmas", "every", "num_chains")
 FEWEST = 4  # networks without which no rank correlation is given
 
 
 @dataclass(frozen=True)
 class Network:
-    """One measured network: what trained it, and everything that was measured of it."""
+    """One measured network: what trained it, and everything that was measured of it.
+
+    Attributes:
+        run: that trained it.
+        algorithm: its key in style.ALGORITHMS.
+        values: numbers by name.
+        dataset: name in the config.
+        settings: how those of `values` were measured that depend on options.
+    """
 
     run: str
-    algorithm: str  # its key in style.ALGORITHMS
+    algorithm: str
     values: dict[str, float]
+    dataset: str = "?"
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 def networks(records: Iterable[Record]) -> list[Network]:
     """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run."""
     values: dict[str, dict[str, float]] = defaultdict(dict)
+    settings: dict[str, dict[str, str]] = defaultdict(dict)
     algorithms: dict[str, str] = {}
+    datasets: dict[str, str] = {}
     for record in sorted(records, key=lambda one: one.run_id):
         if record.status != "COMPLETED":
             continue
         source = record.info.get("source", {})
+        if isinstance(source, list):  # a landscape between networks is a measure of none of them
+            continue
         run = str(source.get("run", record.run_id))
         config: Any = {"algorithm": source["algorithm"]} if "algorithm" in source else record.config
         if source and "run" not in source:
@@ -57,8 +77,11 @@ def networks(records: Iterable[Record]) -> list[Network]:
         if "algorithm" in config:
             algorithms[run] = style.algorithm_key(config)
         algorithms.setdefault(run, "?")
-        values[run] |= {k: float(v) for k, v in record.result.items() if isinstance(v, (int, float))}
-    return [Network(run, algorithms[run], values[run]) for run in values]
+        datasets[run] = str(source.get("dataset") or record.config.get("dataset", {}).get("name", "?"))
+        numbers = {k: float(v) for k, v in record.result.items() if isinstance(v, (int, float))}
+        values[run] |= numbers
+        settings[run] |= {name: how for name in numbers if (how := _how_measured(name, record.config))}
+    return [Network(run, algorithms[run], values[run], datasets[run], settings[run]) for run in values]
 
 
 def correlate(
@@ -72,7 +95,8 @@ def correlate(
         measures: names in the results; by default every number that is not an error, a loss, an error bar or a cost.
 
     Raises:
-        ValueError: fewer than four networks have the measure and the target, or the measure is constant.
+        ValueError: fewer than four networks have the measure and the target, or the measure is constant; networks of
+            several data sets, or measured with different options.
     """
     if target not in TARGETS:
         raise ValueError(f"target: {target!r} is not allowed, allowed: {', '.join(TARGETS)}")
@@ -90,6 +114,7 @@ def correlate(
             if measures:
                 raise ValueError(f"measure {name!r}: {len(having)} networks with different values; {FEWEST} are needed")
             continue
+        _refuse_unlike(name, having)
         over_all = stats.kendalltau(x, y)
         within, p_within = _within(x, y, groups)
         means, p_means = _means(x, y, groups)
@@ -121,6 +146,33 @@ def _cell(tau: float, p: float) -> str:
     if math.isnan(tau):
         return "-"
     return f"{tau:+.2f} ({'<0.001' if p < 0.001 else f'{p:.3f}'})"
+
+
+def _how_measured(name: str, config: Mapping[str, Any]) -> str:
+    """The options that a value depends on, not only its error bar; "" for what has none."""
+    prefix = next((prefix for prefix in SECTIONS if name.startswith(prefix)), None)
+    if prefix is None:
+        return ""
+    section = SECTIONS[prefix]
+    options: Mapping[str, Any] = config.get(section, {}) if section else {}
+    if section == "local_energy":  # which has its own split and images, and can be measured by the training itself
+        options = options or config.get("evaluation", {}).get("flatness", {})
+    else:
+        options = {**options, "split": config.get("split"), "num_examples": config.get("num_examples")}
+    chosen = {key: value for key, value in options.items() if key not in PRECISION}
+    return ", ".join(f"{key} {chosen[key]}" for key in sorted(chosen))
+
+
+def _refuse_unlike(name: str, measured: Sequence[Network]) -> None:
+    """Raise ValueError where numbers do not compare: errors on several data sets, one measure in several ways."""
+    datasets = sorted({network.dataset for network in measured})
+    if len(datasets) > 1:
+        raise ValueError(f"networks of several data sets ({', '.join(datasets)}) do not compare; choose runs of one")
+    first = measured[0]
+    for other in measured[1:]:
+        if other.settings.get(name) != first.settings.get(name):
+            ways = (f"of run {one.run} with {one.settings.get(name) or 'no options'}" for one in (first, other))
+            raise ValueError(f"measure {name!r}: {' but '.join(ways)}; choose runs measured alike, or other measures")
 
 
 def _is_measure(name: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sacreddnn.report import style
-from sacreddnn.report.groups import Record
+from sacreddnn.report.groups import Record, mean_and_error
 
 # In the order of the rows: name in the result, words, unit.
 ROWS = {
@@ -30,6 +32,7 @@ ROWS = {
     "log_spectral_product": ("log product of spectral norms", ""),
     "margin_10": ("margin, 10 % quantile", ""),
 }
+PAIRED = "local energy minus the first's, same draws (points)"
 
 
 def flatness_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -40,7 +43,8 @@ def flatness_table(records: Sequence[Record]) -> pd.DataFrame:
 
     Returns:
         Index: the measure with its unit; columns: the networks; cells: text, "value ± standard error" where one is
-        known, empty where a network was not measured.
+        known, empty where a network was not measured. The last row is the local energy minus that of the first
+        network, draw by draw, where both were measured with the same random numbers.
 
     Raises:
         ValueError: a record that is not of a measured network.
@@ -52,8 +56,8 @@ def flatness_table(records: Sequence[Record]) -> pd.DataFrame:
         source = record.info["source"]
         name = style.algorithm_name(source) if "algorithm" in source else str(source.get("file", "?"))
         column = f"{name}, run {source['run']}" if "run" in source else name
-        columns[column] = [_cell(record, key) for key in ROWS]
-    names = [f"{words} ({unit})" if unit else words for words, unit in ROWS.values()]
+        columns[column] = [_cell(record.result, key) for key in ROWS] + [_cell(_paired(record, records[0]), PAIRED)]
+    names = [f"{words} ({unit})" if unit else words for words, unit in ROWS.values()] + [PAIRED]
     frame = pd.DataFrame(columns, index=pd.Index(names, name="measure"))
     return frame[(frame != "").any(axis=1)]
 
@@ -66,8 +70,22 @@ def to_markdown(frame: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(record: Record, key: str) -> str:
-    value, error = record.result.get(key), record.result.get(f"{key}_se")
+def _paired(record: Record, first: Record) -> dict[str, float]:
+    """Local energy of the error minus that of the first network, over the draws of the noise that both have seen."""
+    profiles = [one.info.get("local_energy", {}) for one in (record, first)]
+    sigma = record.config.get("local_energy", {}).get("headline")
+    same = all(profiles[0].get(key) == profiles[1].get(key) for key in ("seed", "noise", "subset"))
+    same &= record.info.get("num_weights") == first.info.get("num_weights")
+    if record is first or not same or not all("error_draws" in p and sigma in p["sigmas"] for p in profiles):
+        return {}
+    draws = [np.array(profile["error_draws"])[:, profile["sigmas"].index(sigma)] for profile in profiles]
+    num = min(map(len, draws))
+    mean, error = mean_and_error((draws[0][:num] - draws[1][:num]).tolist())
+    return {PAIRED: mean, f"{PAIRED}_se": error}
+
+
+def _cell(values: Mapping[str, Any], key: str) -> str:
+    value, error = values.get(key), values.get(f"{key}_se")
     if value is None:
         return ""
     if error is None or not math.isfinite(error) or error <= 0:

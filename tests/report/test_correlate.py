@@ -1,6 +1,7 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from report_cases import run
@@ -90,6 +91,52 @@ def test_what_was_measured_later_is_joined_to_its_run():
     assert [n.run for n in joined] == ["7"]
     assert joined[0].values["hessian_trace"] == 5.0
     assert "test/center/error" in joined[0].values
+
+
+def test_errors_on_several_data_sets_do_not_compare():
+    others = [replace(n, dataset="digits" if n.run == "3" else "mnist") for n in SIX]
+    with pytest.raises(ValueError, match=r"^networks of several data sets \(digits, mnist\) do not compare"):
+        correlate.correlate(others)
+
+
+def with_energy(number, options, section):
+    record = run(number, test=5.0 + number)
+    record.result["local_energy"] = float(number)
+    record.config["evaluation" if section == "flatness" else section] = (
+        {"flatness": options} if section == "flatness" else options
+    )
+    return record
+
+
+def test_measures_taken_in_different_ways_do_not_compare():
+    """The local energy of a training and that measured later compare if they are of one kind, whatever the draws."""
+    options = {"headline": 0.3, "noise": "multiplicative", "num_samples": 10}
+    alike = [with_energy(n, options, "flatness") for n in range(1, 5)]
+    later = with_energy(5, {**options, "num_samples": 50}, "local_energy")
+    frame = correlate.correlate(correlate.networks([*alike, later]), measures=["local_energy"])
+    assert frame.loc["local_energy", "networks"] == 5
+    other = with_energy(5, {**options, "noise": "additive"}, "local_energy")
+    with pytest.raises(ValueError, match=r"^measure 'local_energy': of run 1 with .*multiplicative but of run 5 with"):
+        correlate.correlate(correlate.networks([*alike, other]))
+
+
+def test_curvature_on_other_images_does_not_compare():
+    def measured(number, split):
+        record = run(number, test=5.0 + number)
+        record.config.update(split=split, num_examples=2000)
+        record.result["hessian_trace"] = float(number)
+        return record
+
+    records = [measured(n, "train") for n in range(1, 5)]
+    assert correlate.correlate(correlate.networks(records)).loc["hessian_trace", "tau"] == pytest.approx(1)
+    with pytest.raises(ValueError, match="split train but of run 5 with num_examples 2000, split test"):
+        correlate.correlate(correlate.networks([*records, measured(5, "test")]))
+
+
+def test_a_landscape_is_of_no_network():
+    landscape = run(9)
+    landscape.info["source"] = [{"run": "1"}, {"run": "2"}]
+    assert [n.run for n in correlate.networks([run(1), landscape])] == ["1"]
 
 
 def test_the_figure_has_a_panel_a_measure(tmp_path):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from report_cases import run
 
@@ -34,6 +35,22 @@ def test_cells_have_the_digits_of_their_errors():
     assert flatness_table.to_markdown(frame).startswith(
         "| measure | SGD, run 1 | Entropy-SGD, run 2 |\n|---|---|---|\n"
     )
+
+
+def test_networks_measured_with_the_same_draws_are_compared_draw_by_draw():
+    """Draws that move both alike leave a small error of the difference."""
+    draws = np.array([[0.0, 3.0], [0.0, 8.0], [0.0, 1.0]])
+    records = [measured(1, "sgd"), measured(2, "sam"), measured(3, "esgd"), measured(4, "rsgd")]
+    for number, record in enumerate(records):
+        moved = draws + number * np.array([[0.0, 0.9], [0.0, 1.0], [0.0, 1.1]])
+        record.info["local_energy"] |= {"error_draws": moved.tolist(), "seed": 0}
+        record.config["local_energy"] = {"headline": 0.3}
+    records[1].info["local_energy"]["error_draws"].append([0.0, 99.0])  # of one network alone: of no pair
+    records[2].info["local_energy"]["seed"] = 1
+    records[3].info["num_weights"] = 7
+    row = flatness_table.flatness_table(records).loc[flatness_table.PAIRED]
+    assert row["SAM, run 2"] == "1.000 ± 0.058"  # 0.1 / sqrt(3)
+    assert row.drop("SAM, run 2").tolist() == ["", "", ""]
 
 
 def test_a_training_is_not_a_measured_network():
