@@ -11,13 +11,14 @@ from typing import Any
 
 from sacreddnn.command_line import named_configs
 from sacreddnn.config import Config, check
+from sacreddnn.experiment import FOLDERS
 from sacreddnn.report.groups import NOT_COMPARED, Record
 from sacreddnn.report.paper.expected import Expected
 from sacreddnn.run_config import flatten, is_free
 from sacreddnn.schema import ConfigError
 from sacreddnn.yaml_file import read_yaml
 
-FOLDERS = ("dataset", "model", "algorithm", "training", "tracking", "experiments")
+
 TOY = "toy"  # tag of runs that only show that something runs; none of them stands behind a number
 
 
