@@ -1,7 +1,7 @@
-r"""Each reported number beside the runs of this code that have its whole config.
+"""Each reported number beside the runs of this code that have its whole config.
 
-Ours is the mean over seeds with its standard error. The difference from the baseline is that of runs of equal seed, with
-the two-sided t-test of its mean: \(t = \bar d \sqrt n / s_d\), n - 1 degrees of freedom. The verdict compares the two
+Ours is the mean over seeds with its standard error. The difference from the baseline is that of runs of equal seed,
+with the two-sided t-test of its mean: t = mean / (s / sqrt(n)), n - 1 degrees of freedom. The verdict compares the two
 means: they agree if they are no further apart than two standard errors of their difference and half a unit of the last
 digit of the reported number. Where none is reported, its standard error is taken to be that of as many of our runs as
 are behind it (one if that is not known). Without a run a cell stays empty, and one run has no error bar to judge by.

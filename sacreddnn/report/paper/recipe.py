@@ -18,7 +18,6 @@ from sacreddnn.run_config import flatten, is_free
 from sacreddnn.schema import ConfigError
 from sacreddnn.yaml_file import read_yaml
 
-
 TOY = "toy"  # tag of runs that only show that something runs; none of them stands behind a number
 
 
