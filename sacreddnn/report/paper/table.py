@@ -13,9 +13,10 @@ from sacreddnn.report.layout import Column, layout_markdown, layout_text, number
 from sacreddnn.report.paper import hours
 from sacreddnn.report.paper.cells import NOT_RUN, Comparison
 from sacreddnn.report.paper.expected import WORDS, Expected
+from sacreddnn.tracking.plain import write_atomic
 
 NOT_MEASURED = "not measured"
-Set = tuple[str, list[Column], list[str]]  # heading, columns, notes
+Part = tuple[str, list[Column], list[str]]  # heading, columns, notes
 
 
 def frame(
@@ -63,7 +64,7 @@ def frame(
     return made
 
 
-def sets(expected: Expected, made: pd.DataFrame, gpu: str | None) -> list[Set]:
+def sets(expected: Expected, made: pd.DataFrame, gpu: str | None) -> list[Part]:
     """Heading, columns and notes of each table of the file."""
     return [
         (table.title + ": test error (%) of the center", _columns(made[made["table"] == key], gpu),
@@ -72,12 +73,12 @@ def sets(expected: Expected, made: pd.DataFrame, gpu: str | None) -> list[Set]:
     ]  # fmt: skip
 
 
-def to_text(made: Sequence[Set], width: int = 132) -> str:
+def to_text(made: Sequence[Part], width: int = 132) -> str:
     """All tables for a terminal."""
     return "\n".join(layout_text(*one, width) for one in made)
 
 
-def write(made: Sequence[Set], frame: pd.DataFrame, folder: Path) -> list[Path]:
+def write(made: Sequence[Part], frame: pd.DataFrame, folder: Path) -> list[Path]:
     """Write paper.md, .csv, .tex and .html into a folder; their paths. Equal tables are equal files."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
@@ -87,7 +88,7 @@ def write(made: Sequence[Set], frame: pd.DataFrame, folder: Path) -> list[Path]:
         "paper.html": markup.page("The paper and our runs", "".join(markup.layout_html(*one) for one in made)),
     }
     for name, content in contents.items():
-        (folder / name).write_text(content)
+        write_atomic(folder / name, content)
     return [folder / name for name in contents]
 
 
