@@ -19,11 +19,12 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; marg
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e6e6e6; vertical-align: baseline; }
+td { white-space: nowrap; }
 th { border-bottom: 2px solid #666; font-weight: 600; }
 .left { text-align: left; }
 .note { color: #595959; font-size: 13px; margin: .2rem 0; }
 img { max-width: 100%; height: auto; }
-code, .mono { font: 13px/1.5 ui-monospace, monospace; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1rem; }
 .wide { overflow-x: auto; }
 """.strip()
 

@@ -49,7 +49,7 @@ def run_page(records: Sequence[Record], title: str) -> str:
     for (model, dataset), members in sorted(kinds.items()):
         parts.append(f"<h2>{html.escape(style.title([dataset], [model]))}</h2>\n")
         parts.append(tables.to_html(tables.comparison(members, tables.common_sigmas(members))))
-        parts += [image(figure, text) for figure, text in _figures(members)]
+        parts += ['<div class="figures">\n', *(image(*one) for one in _figures(members)), "</div>\n"]
     parts += ["<h2>Configs</h2>\n", *_configs(ordered), "<h2>Runs</h2>\n", _runs(ordered)]
     return markup.page(title, "".join(parts))
 
@@ -57,7 +57,7 @@ def run_page(records: Sequence[Record], title: str) -> str:
 def image(figure: Figure, text: str) -> str:
     """The figure as an element of a page, its PNG inside."""
     content = base64.b64encode(figures.render(figure, "png")).decode()
-    return f'<p><img alt="{html.escape(text, quote=True)}" width="720" src="data:image/png;base64,{content}"></p>\n'
+    return f'<img alt="{html.escape(text, quote=True)}" src="data:image/png;base64,{content}">\n'
 
 
 def _figures(records: Sequence[Record]) -> Iterable[tuple[Figure, str]]:

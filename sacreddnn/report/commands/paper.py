@@ -16,7 +16,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options beside those of every command."""
     command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
     command.add_argument("--gpu", help="accelerator of the last column; by default the first that was measured")
-    command.add_argument("--rates", type=Path, default=hours.FOLDER, help="folder of throughput_*.csv (%(default)s)")
+    command.add_argument("--rates", type=Path, default=hours.FOLDER, help="folder of throughput*.csv (%(default)s)")
     command.add_argument("--expected", type=Path, default=expected.FILE, help="the numbers as data (%(default)s)")
     command.add_argument("--out", type=Path, help="folder for paper.md, .csv, .tex, .html and runs.csv")
     command.set_defaults(ids=[], tag=None, allow_none=True)

@@ -1,7 +1,7 @@
 """How long the runs of a cell take on a device, from measured throughput only.
 
 `python benchmarks/throughput.py` measures it, whole training steps of each cell's own config, and writes
-results/benchmarks/throughput_DEVICE.csv. A device, a row, a column that is not in these files is "not measured".
+results/benchmarks/throughput.csv, for an accelerator throughput_NAME.csv. What is not in these files is "not measured".
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Rate:
 
 
 def read(folder: Path = FOLDER) -> list[Rate]:
-    """The rates in throughput_*.csv of a folder, in the order of names and lines.
+    """The rates in throughput*.csv of a folder, in the order of names and lines.
 
     Raises:
         ValueError: a file that benchmarks/throughput.py has not written.
     """
     rates = []
-    for path in sorted(folder.glob("throughput_*.csv")):
+    for path in sorted(folder.glob("throughput*.csv")):
         with path.open(newline="") as file:
             for line in csv.DictReader(file):
                 try:
