@@ -5,7 +5,7 @@ synthetic images of its data set's shape, with the record of an epoch; not the l
 over all replicas. `python scripts/report.py paper` turns these numbers, and no others, into hours. Rows that were
 measured on this device earlier stay in the CSV.
 
-    python benchmarks/throughput.py                                        # all, minutes on a GPU, half an hour on a CPU
+    python benchmarks/throughput.py                                        # all
     python benchmarks/throughput.py --rows table1_cifar10_smallconvnet     # some
     python benchmarks/throughput.py --columns sgd                          # the baseline of each row
 """
@@ -48,7 +48,7 @@ def measure_cell(bench: measure.Benchmark, config: Config, name: str) -> None:
     steps = whole if bench.toy else whole * max(1, round(SECONDS / first))
     times = bench.in_turn({"ours": lambda: ours(steps)}, 3, warm_up=0)["ours"]
     images = steps * algorithm.evaluations_per_step * algorithm.num_streams * config.training.batch_size
-    bench.row(name, [images / seconds for seconds in times], "images/s")
+    bench.row(name, [images / seconds for seconds in times], "images/s at toy size" if bench.toy else hours.UNIT)
     ours.close()
 
 

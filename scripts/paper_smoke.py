@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Every cell of the paper's tables end to end at toy size: `python scripts/paper_smoke.py`, some with --rows or --columns."""
+"""Every cell of the paper's tables end to end at toy size: `python scripts/paper_smoke.py`; --rows, --columns: some."""
 
 import sys
 

@@ -16,6 +16,9 @@ from sacreddnn.tracking import provenance
 FOLDER = Path(__file__).resolve().parents[3] / "results" / "benchmarks"
 
 
+UNIT = "images/s"  # of the lines that count; those of toy size have another
+
+
 @dataclass(frozen=True)
 class Rate:
     """A measured throughput: training images a second, over all replicas."""
@@ -44,6 +47,8 @@ def read(folder: Path = FOLDER) -> list[Rate]:
         with path.open(newline="") as file:
             for line in csv.DictReader(file):
                 try:
+                    if line["unit"] != UNIT:
+                        continue
                     row, column = line["what"].split()
                     rate = float(line["measured"])
                     rates.append(Rate(row, column, line["device"], line["machine"], rate, line["commit"]))
