@@ -143,7 +143,8 @@ def _notes(expected: Expected, made: pd.DataFrame, gpu: str | None) -> list[str]
         "from SGD: mean difference of runs of equal seed ± its standard error; p: two-sided paired t-test.",
         "agrees: the means are within two standard errors of their difference and half a unit of the last digit "
         "reported.",
-        f"hours: of the runs to go ({_listed(made)}), training steps alone, from throughput measured by benchmarks/throughput.py; "
+        f"hours: of the runs to go ({_listed(made)}), training steps alone, from what "
+        "benchmarks/throughput.py measured; "
         f"here: {hours.this_machine()}; GPU: {gpu or 'none measured yet'}.",
     ]
     return notes
