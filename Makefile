@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test bench bench-toy lint format dashboard clean
+.PHONY: help install install-dev demo test bench bench-toy throughput paper-report paper-smoke lint format dashboard clean
 
 help: ## this help
 	@echo "sacreddnn: train toward wide flat minima, measure flatness and generalization, record everything"
@@ -49,6 +49,15 @@ bench: install ## speed and memory against their targets (under 10 minutes on 2 
 
 bench-toy: install ## every benchmark at a size that only shows that it runs
 	$(RUN) benchmarks/all.py --toy
+
+throughput: install ## images a second of every cell of the paper's tables on this device, for the hours to go
+	$(RUN) benchmarks/throughput.py
+
+paper-report: install ## the paper's numbers against the recorded runs, into results/paper
+	$(RUN) scripts/report.py paper --from-disk --out results/paper
+
+paper-smoke: install ## every cell of the paper's tables end to end at toy size
+	$(RUN) scripts/paper_smoke.py
 
 lint: install-dev ## ruff, import-linter, mypy
 	$(BIN)/ruff check .

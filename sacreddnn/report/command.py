@@ -8,6 +8,12 @@
     report.py compare --tag demo                     of the newest run of each algorithm and seed with that tag
     report.py flatness 11 12 13 --out DIR            table and figures of networks measured by scripts/flatness.py
     report.py correlate --tag study --out DIR        rank correlation of each measure with the test error
+    report.py table --by algorithm.name training.lr  any results, averaged over the runs that agree in these keys
+    report.py curves 4 5 6 --axis seconds --out DIR  a metric against gradient evaluations, epochs or seconds
+    report.py profiles 4 5 6 --out DIR               local energy against the strength of the noise
+    report.py diff 4 5                               two runs: what differs in their configs, results, curves
+    report.py page --tag demo --out page.html        one page that holds all of it
+    report.py paper --out results/paper              the paper's numbers against ours
     report.py replay                                 bring the database in step with the runs on disk
 
 Exit status: 0 done; 1 the database is away or a run cannot be read; 2 a command that cannot be understood.
@@ -17,19 +23,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from sacreddnn.config import Config
-from sacreddnn.report import correlate, export, figures, flatness_table, style, tables
-from sacreddnn.tracking import conditions, database, mirror, removal, runs
+from sacreddnn.report import correlate, export, figures, flatness_table, selection, style, tables
+from sacreddnn.report.commands import COMMANDS
+from sacreddnn.report.selection import opened, read_records
+from sacreddnn.tracking import mirror, removal, runs
 from sacreddnn.tracking.runs import Record
 
-DEFAULTS = Config().tracking
 SIGMAS = (0.1, 0.3, 0.5)
 
 
@@ -52,9 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--root", default=DEFAULTS.root, help="folder of the runs on disk (%(default)s)")
-        command.add_argument("--mongo-url", help="a MongoDB in place of the embedded database; no password in it")
-        command.add_argument("--folder", default=DEFAULTS.folder, help="of the embedded database (%(default)s)")
+        selection.add_places(command)
         command.set_defaults(run=function)
         return command
 
@@ -63,17 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         ("compare", compare, "table and figures of several runs"),
     ):
         command = add(name, function, text)
-        command.add_argument("ids", nargs="*", type=int, help="run ids; all runs if neither ids nor a tag are given")
-        command.add_argument("--tag", help="only runs whose tracking.tags hold it")
-        command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
-        command.add_argument(
-            "--where",
-            nargs="+",
-            default=[],
-            metavar="COND",
-            help="only runs that meet all of these, "
-            "such as training.lr<0.1 algorithm.name=rsgd status=COMPLETED start_time>=2026-11-01",
-        )
+        selection.add_choice(command)
         if name == "runs":
             command.add_argument(
                 "--out",
@@ -104,42 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     add("replay", replay, "bring the database in step with the runs on disk").add_argument(
         "--force", action="store_true", help="write again what the database says it has"
     )
+    for name, module in COMMANDS.items():
+        module.add_arguments(add(name, module.run, module.TEXT))
     return parser
-
-
-@contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[Any]:
-    """The database that the command line names."""
-    db = database.connect(arguments.mongo_url, folder=arguments.folder)
-    try:
-        yield db
-    finally:
-        database.close(db)
-
-
-def read_records(arguments: argparse.Namespace) -> list[Record]:
-    """The records that the command line asks for, in the order of their ids.
-
-    Raises:
-        ValueError: there are none.
-    """
-    ids = arguments.ids or None
-    if arguments.from_disk:
-        records = runs.load_spool(arguments.root, ids)
-    else:
-        with opened(arguments) as db:
-            records = runs.load(db, ids)
-    if arguments.tag:
-        records = [r for r in records if arguments.tag in r.config.get("tracking", {}).get("tags", [])]
-    if missing := set(arguments.ids) - {r.run_id for r in records}:
-        raise ValueError(f"runs {sorted(missing)}: not recorded; `report.py runs` lists those that are")
-    where = getattr(arguments, "where", [])
-    if records and not (records := conditions.select(records, where)):
-        raise ValueError(f"no run meets {' '.join(where)}")
-    if not records:
-        tag = f" with tag {arguments.tag!r}" if arguments.tag else ""
-        raise ValueError(f"no runs{tag} are recorded; scripts/train.py makes them")
-    return records
 
 
 def newest(records: list[Record]) -> list[Record]:

@@ -16,11 +16,12 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -32,6 +33,16 @@ from sacreddnn.report.tables import local_energy
 
 # It tells at length which glyphs it keeps, wherever the root logger is at INFO, as Sacred sets it.
 logging.getLogger("fontTools").setLevel(logging.WARNING)
+AXES = {
+    "gradient_evaluations": "Gradient evaluations (minibatches)",
+    "epochs": "Epochs (passes of one network at the same cost)",
+    "seconds": "Seconds since the start of the run, evaluation and pauses included",
+}
+# An entry of None is left out of the file: no date, no version.
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 _SPAN_OF_LOG = 8.0  # largest over smallest value from which a logarithmic axis shows more
 P = ParamSpec("P")
 
@@ -62,8 +73,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 @styled
-def learning_curves(records: Iterable[Record], metric: str = "test/center/error") -> Figure:
-    """A metric against gradient evaluations, the cost that all algorithms share.
+def learning_curves(
+    records: Iterable[Record],
+    metric: str = "test/center/error",
+    axis: str = "gradient_evaluations",
+    *,
+    average_seeds: bool = True,
+) -> Figure:
+    """A metric against gradient evaluations, the cost that all algorithms share, or against epochs or seconds.
 
     The mean over seeds covers the steps that all its runs have reached. The value axis is logarithmic where the
     values are positive and span more than a factor of eight.
@@ -71,12 +88,16 @@ def learning_curves(records: Iterable[Record], metric: str = "test/center/error"
     Args:
         records: runs, in any order; those without the metric are passed over.
         metric: its name, ``split/network/quantity``.
+        axis: a key of `AXES`; the values of several seeds are averaged on it too.
+        average_seeds: False: a line a run.
 
     Raises:
-        ValueError: no records, or none with the metric; the line says which metrics there are.
+        ValueError: no records, or none with the metric; the line says which metrics there are. Or another axis.
     """
-    groups = group(records)
-    lines = [line for line in (_curve(one, metric) for one in groups) if line.x]
+    if axis not in AXES:
+        raise ValueError(f"axis: {axis!r} is not allowed, allowed: {', '.join(AXES)}")
+    groups = _groups(records, average_seeds)
+    lines = [line for line in (curve(one, metric, axis) for one in groups) if line.x]
     if not lines:
         raise ValueError(_unknown_metric(metric, groups))
     figure, axes = _new(lines)
@@ -90,14 +111,14 @@ def learning_curves(records: Iterable[Record], metric: str = "test/center/error"
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel("Gradient evaluations (minibatches)")
+    axes.set_xlabel(AXES[axis])
     axes.set_ylabel(style.metric_label(metric))
     label_lines(axes, [one.group.label for one in lines])
     return figure
 
 
 @styled
-def local_energy_profiles(records: Iterable[Record], quantity: str = "error") -> Figure:
+def local_energy_profiles(records: Iterable[Record], quantity: str = "error", *, average_seeds: bool = True) -> Figure:
     """The local energy against the strength of the noise, for all sigmas that were measured.
 
     A flatter minimum lies lower. The band is one standard error: over seeds, for a single run over its draws.
@@ -105,6 +126,7 @@ def local_energy_profiles(records: Iterable[Record], quantity: str = "error") ->
     Args:
         records: runs, in any order; those without a profile are passed over.
         quantity: "error" (percentage points) or "loss" (nats).
+        average_seeds: False: a line a run.
 
     Raises:
         ValueError: no records, none with a profile, or an unknown quantity.
@@ -112,8 +134,8 @@ def local_energy_profiles(records: Iterable[Record], quantity: str = "error") ->
     units = {"error": "percentage points", "loss": "nats"}
     if quantity not in units:
         raise ValueError(f"quantity: {quantity!r} is not allowed, allowed: {', '.join(units)}")
-    groups = group(records)
-    lines = [line for line in (_profile(one, quantity) for one in groups) if line.x]
+    groups = _groups(records, average_seeds)
+    lines = [line for line in (profile(one, quantity) for one in groups) if line.x]
     if not lines:
         raise ValueError("records: none holds a local-energy profile; runs record one with "
                          "evaluation.flatness.num_samples of 2 or more")  # fmt: skip
@@ -140,19 +162,19 @@ def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
     path = Path(path)
     stem = path.name.removesuffix(".png").removesuffix(".pdf")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # An entry of None is left out of the file.
-    metadata: dict[str, dict[str, Any]] = {
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    }
     written = []
-    for kind, entries in metadata.items():
-        buffer = io.BytesIO()
-        with matplotlib.rc_context(_settings()):
-            figure.savefig(buffer, format=kind, metadata=entries)
+    for kind in _METADATA:
         written.append(path.with_name(f"{stem}.{kind}"))
-        _replace(written[-1], buffer.getvalue())
+        _replace(written[-1], render(figure, kind))
     return written[0], written[1]
+
+
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as the content of a file, "png" or "pdf"; equal figures are equal bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_settings()):
+        figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+    return buffer.getvalue()
 
 
 def _settings() -> dict[Any, Any]:
@@ -172,26 +194,43 @@ def _replace(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _curve(group: Group, metric: str) -> Line:
+def curve(group: Group, metric: str, axis: str = "gradient_evaluations") -> Line:
     """Mean of the metric at the steps that all runs with it have reached."""
     curves = []
     for record in group.records:
         points = record.metrics
-        points = points[(points["name"] == metric) & points["gradient_evaluations"].notna()]
-        columns = (points[name].tolist() for name in ("step", "gradient_evaluations", "value"))
-        if curve := {step: (float(cost), float(value)) for step, cost, value in zip(*columns, strict=True)}:
-            curves.append(curve)
+        points = points[points["name"] == metric]
+        if axis == "gradient_evaluations":
+            points = points[points["gradient_evaluations"].notna()]
+        columns = (points["step"].tolist(), _positions(record, points, axis), points["value"].tolist())
+        if one := {step: (float(x), float(value)) for step, x, value in zip(*columns, strict=True)}:
+            curves.append(one)
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
-    means = [mean_and_error([curve[step][1] for curve in curves]) for step in steps]
-    cost = [mean_and_error([curve[step][0] for curve in curves])[0] for step in steps]
-    return Line(group, cost, [mean for mean, _ in means], [error for _, error in means])
+    means = [mean_and_error([one[step][1] for one in curves]) for step in steps]
+    positions = [mean_and_error([one[step][0] for one in curves])[0] for step in steps]
+    return Line(group, positions, [mean for mean, _ in means], [error for _, error in means])
+
+
+def _positions(record: Record, points: pd.DataFrame, axis: str) -> list[float]:
+    if axis == "seconds":
+        if record.start_time is None:
+            raise ValueError(f"axis: run {record.run_id} has no start time, so no seconds since then; use epochs")
+        return list((points["time"] - pd.Timestamp(record.start_time)).dt.total_seconds())
+    return list(points["step" if axis == "epochs" else "gradient_evaluations"])
+
+
+def _groups(records: Iterable[Record], average_seeds: bool) -> list[Group]:
+    groups = group(records, average_seeds=average_seeds)
+    if average_seeds:
+        return groups
+    return [replace(one, label=f"run {one.records[0].run_id}: {one.label}") for one in groups]
 
 
 def _profiled(group: Group) -> list[Record]:
     return [record for record in group.records if record.info.get("local_energy")]
 
 
-def _profile(group: Group, quantity: str) -> Line:
+def profile(group: Group, quantity: str) -> Line:
     """Local energy at the sigmas that were measured in all runs with a profile."""
     measured = [set(record.info["local_energy"]["sigmas"]) for record in _profiled(group)]
     sigmas = sorted(set.intersection(*measured)) if measured else []

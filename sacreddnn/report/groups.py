@@ -11,6 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import pandas as pd
@@ -33,6 +34,10 @@ class Record(Protocol):
     @property
     def status(self) -> str:
         """RUNNING, COMPLETED, INTERRUPTED or FAILED."""
+
+    @property
+    def start_time(self) -> datetime | None:
+        """Naive UTC."""
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ import pandas as pd
 from sacreddnn.report import style
 from sacreddnn.report.groups import Group, Record, group, mean_and_error
 from sacreddnn.report.layout import Column, layout_markdown, layout_text, numbers, words
+from sacreddnn.report.markup import layout_html
 
 _RESULTS = {  # column of the frame: name in the result of a run
     "test_error": "test/center/error",
@@ -69,6 +70,11 @@ def to_markdown(frame: pd.DataFrame) -> str:
     return layout_markdown(_heading(frame), _columns(frame), _printed_notes(frame))
 
 
+def to_html(frame: pd.DataFrame) -> str:
+    """The table as an element of a page, with its notes."""
+    return layout_html(_heading(frame), _columns(frame), _printed_notes(frame))
+
+
 def to_csv(frame: pd.DataFrame) -> str:
     """All columns of the frame in full precision; a missing value is an empty field."""
     return frame.to_csv(index=False, lineterminator="\n")
@@ -80,8 +86,8 @@ def _row(group: Group, sigmas: Sequence[float]) -> dict[str, Any]:
         "algorithm": group.label,
         "dataset": group.dataset,
         "model": group.model,
-        "run_ids": _listed([record.run_id for record in group.records]),
-        "seeds": _listed(group.seeds),
+        "run_ids": listed([record.run_id for record in group.records]),
+        "seeds": listed(group.seeds),
         "runs": len(group.records),
     }
     for name in ("test_error", "train_error"):
@@ -132,7 +138,13 @@ def _mean(group: Group, key: str) -> tuple[float, float]:
     return mean_and_error([value for value in values if value is not None])
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def common_sigmas(records: Iterable[Record], wanted: Sequence[float] = (0.1, 0.3, 0.5)) -> list[float]:
+    """Those of the wanted noise strengths that were measured in every run with a profile."""
+    profiles = [record.info["local_energy"]["sigmas"] for record in records if record.info.get("local_energy")]
+    return [s for s in wanted if profiles and all(any(math.isclose(s, one) for one in each) for each in profiles)]
+
+
+def listed(numbers: Sequence[int]) -> str:
     """Integers with ranges, as "0-4 7"."""
     ordered, parts = sorted(numbers), []
     while ordered:
@@ -148,7 +160,7 @@ def _notes(groups: list[Group]) -> list[str]:
     single = [one for one in groups if len(one.records) == 1]
     notes = []
     if several:
-        seeds = dict.fromkeys(_listed(one.seeds) for one in several)
+        seeds = dict.fromkeys(listed(one.seeds) for one in several)
         which = f"over the runs of a row, one per seed (seeds {' / '.join(seeds)})"
         notes.append(f"±: standard error of the mean {which}.")
     if any(one.records[0].info.get("local_energy") for one in single):
@@ -176,7 +188,7 @@ def _measured(groups: list[Group]) -> list[str]:
         "Local energy: rise of the {} error in percentage points when every weight w becomes w + σ z w, "
         "z standard normal"
     )
-    where = {way: f" (runs {_listed(ids)})" if len(ways) > 1 else "" for way, ids in ways.items()}
+    where = {way: f" (runs {listed(ids)})" if len(ways) > 1 else "" for way, ids in ways.items()}
     return [f"{text.format(way.split('|')[0])}; {way.split('|')[1]}{where[way]}." for way in ways]
 
 

@@ -177,7 +177,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
         }
         for one in records
     ]
-    return pd.DataFrame(rows).set_index("run_id")
+    return pd.DataFrame(rows, columns=None if rows else ["run_id"]).set_index("run_id")
 
 
 def metrics(records: Iterable[Record]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ class Run:
     result: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     metrics: pd.DataFrame = field(default_factory=lambda: points({}))
+    start_time: datetime = datetime(2025, 1, 1)
 
 
 def points(curves: dict[str, list[tuple[int, float, int | None]]]) -> pd.DataFrame:

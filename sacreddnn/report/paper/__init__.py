@@ -1,0 +1,1 @@
+"""The paper's numbers as data, and recorded runs beside them."""
