@@ -51,8 +51,9 @@ def grouped(
     members: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for run in runs:
         members[tuple(_shown(_value(run, key, flat[run.run_id])) for key in by)].append(run)
-    rows = [_row(by, key, runs, metrics, results) for key, runs in members.items()]
-    frame = pd.DataFrame(sorted(rows, key=lambda row: [_order(row[key]) for key in by]))
+    rows: list[dict[str, Any]] = [_row(by, key, runs, metrics, results) for key, runs in members.items()]
+    rows.sort(key=lambda row: [_order(row[key]) for key in by])
+    frame = pd.DataFrame(rows)
     frame.attrs["notes"] = _notes(by, members.values(), flat, groups)
     return frame
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from sacreddnn.report import difference, figures
 from sacreddnn.report.layout import layout_markdown, layout_text
@@ -34,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         "origin": difference.origin_difference(a, b),
         "results": difference.result_difference(a, b),
     }
-    parts = [(name, difference.columns(frame, a, b), []) for name, frame in frames.items() if len(frame)]
+    parts: list[Any] = [(name, difference.columns(frame, a, b), []) for name, frame in frames.items() if len(frame)]
     same = [f"{name}: the same" for name, frame in frames.items() if not len(frame)]
-    print("\n".join([*(layout_text(*part, 120) for part in parts), *same]))
+    print("\n".join([*(layout_text(head, columns, notes, 120) for head, columns, notes in parts), *same]))
     if (out := arguments.out) is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(out / "difference.md", "\n".join([*(layout_markdown(*part) for part in parts), *same]) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from sacreddnn.report.paper import cells, expected, hours, table
 from sacreddnn.report.selection import read_records
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(table.to_text(sets))
     if (out := arguments.out) is not None:
         table.write(sets, frame, out)
-        behind = {record.run_id: record for one in comparisons for record in one.runs}
+        behind: dict[int, Any] = {record.run_id: record for one in comparisons for record in one.runs}
         runs.provenance([behind[run_id] for run_id in sorted(behind)]).to_csv(out / "runs.csv")
         print(f"{out}/: paper.md, .csv, .tex and .html, runs.csv")
     return 0

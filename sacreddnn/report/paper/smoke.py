@@ -44,7 +44,7 @@ SHRUNK = {"pyramidnet272": {"model.name": "pyramidnet", "model.depth": 29}}  # w
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cells that the command line names, by default all, and print a line each and how many went through."""
     expected = load()
-    parser = argparse.ArgumentParser(prog="paper_smoke.py", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="paper_smoke.py", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=list(expected.rows), default=list(expected.rows), metavar="ROW")
     parser.add_argument("--columns", nargs="+", choices=list(expected.columns), default=list(expected.columns),
                         metavar="COLUMN")  # fmt: skip
