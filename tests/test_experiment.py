@@ -43,7 +43,7 @@ def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["seed"], config["algorithm"]["name"], config["dataset"]["name"]) == (
         3,
-        {"lpf": "weight_noise", "entropy_adam": "esgd"}.get(algorithm, algorithm),
+        yaml.safe_load((REPOSITORY / f"configs/algorithm/{algorithm}.yaml").read_text())["algorithm"]["name"],
         "digits",
     )
     record = json.loads((folder / "run.json").read_text())
