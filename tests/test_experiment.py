@@ -43,7 +43,7 @@ def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["seed"], config["algorithm"]["name"], config["dataset"]["name"]) == (
         3,
-        {"lpf": "weight_noise", "entropy_adam": "esgd"}.get(algorithm, algorithm),
+        yaml.safe_load((REPOSITORY / f"configs/algorithm/{algorithm}.yaml").read_text())["algorithm"]["name"],
         "digits",
     )
     record = json.loads((folder / "run.json").read_text())
@@ -54,6 +54,8 @@ def test_a_run_is_recorded_as_it_was_run(tmp_path, algorithm, capsys):
     errors = [p for p in points if p["name"] == "test/center/error"]
     assert [p["step"] for p in errors] == [1, 2, 3]
     batches = 3 * (record["info"]["num_train"] // 32)
+    if config["algorithm"].get("budget") == "per_replica":
+        batches *= config["algorithm"]["replicas"]
     result = json.loads((folder / "result.json").read_text())
     assert batches - 5 < result["gradient_evaluations"] <= batches  # the same budget for every algorithm
     assert errors[-1]["gradient_evaluations"] == result["gradient_evaluations"]
