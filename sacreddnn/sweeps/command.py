@@ -6,9 +6,9 @@
     sweep.py configs/sweeps/NAME.yaml --retries 2    failed runs get so many more tries
     sweep.py configs/sweeps/NAME.yaml --address HOST:6379    on a Ray cluster (docs/cluster.md)
 
-Ctrl-C once: every run saves and stops; the same command goes on from there. Exit status: 0 all runs are done; 1 some are
-not; 2 a sweep that cannot be run; 75 all are done, but not all of it has reached the database (`scripts/report.py replay`
-brings it there); 130 stopped.
+Ctrl-C once: every run saves and stops; the same command goes on from there. Exit status: 0 all runs are done; 1 some
+are not; 2 a sweep that cannot be run; 75 all are done, but not all of it has reached the database
+(`scripts/report.py replay` brings it there); 130 stopped.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--dry-run", action="store_true", help="show the runs and their cost, run nothing")
     what.add_argument("--status", action="store_true", help="show what has become of the runs")
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="only the runs of these cases")
-    parser.add_argument(
-        "--retries", type=int, metavar="N", help="more tries for failed runs, in place of trial.retries"
-    )
+    parser.add_argument("--retries", type=int, metavar="N", help="tries for failed runs, for trial.retries")
     parser.add_argument("--address", help="of a Ray cluster; without it Ray is started on this machine")
     parser.add_argument("--cpus", type=int, metavar="N", help="of this machine to use; all by default")
     return parser

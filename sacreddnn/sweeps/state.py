@@ -1,7 +1,7 @@
 """What has become of each run of a sweep, read from the disk alone: from any shell, at any time, without a database.
 
-A run is known by its config hash, which stands in the record of every run, so that a run made by hand counts too. Beside
-the run folders, `ROOT/trials/<hash>/` has what belongs to a run of a sweep whatever its number is:
+A run is known by its config hash, which stands in the record of every run, so that a run made by hand counts too.
+Beside the run folders, `ROOT/trials/<hash>/` has what belongs to a run of a sweep whatever its number is:
 
     lock           held by the process that runs it, and by its training, as long as either lives
     owner.json     who holds the lock

@@ -1,8 +1,8 @@
 """One try of one run: `python -m sacreddnn.sweeps.trial` starts its training as a process of its own and watches it.
 
 The first line of standard input says what to do (a `Trial` as JSON), the last line of standard output how it ended (an
-`Outcome` as JSON). Whoever started it keeps the input open; when it closes, the caller is gone, and the training is told
-to save and stop. So a training never outlives the sweep, and nothing that happens to it takes the sweep along.
+`Outcome` as JSON). Whoever started it keeps the input open; when it closes, the caller is gone, and the training is
+told to save and stop. So a training never outlives the sweep, and nothing that happens to it takes the sweep along.
 """
 
 from __future__ import annotations
@@ -255,4 +255,5 @@ def main(source: IO[bytes], target: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(open(0, "rb", buffering=0), sys.stdout)
+    with open(0, "rb", buffering=0) as requests:
+        main(requests, sys.stdout)
