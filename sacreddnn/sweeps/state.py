@@ -17,13 +17,17 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking import locks
 from sacreddnn.tracking.plain import write_atomic
 
-DONE, RUNNING, INTERRUPTED, FAILED, MISSING = "done", "running", "interrupted", "failed", "missing"
+DONE: Final = "done"
+RUNNING: Final = "running"
+INTERRUPTED: Final = "interrupted"
+FAILED: Final = "failed"
+MISSING: Final = "missing"
 Kind = Literal["done", "running", "interrupted", "failed", "missing"]
 
 

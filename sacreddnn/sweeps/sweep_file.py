@@ -75,7 +75,7 @@ class Block(Section):
         lengths = {key: len(values) for key, values in lists.items()}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{key} has {n}" for key, n in lengths.items())
-            raise ValueError(f"lists of different lengths: {said}; give each as many values")
+            raise ValueError(f"lists of different lengths ({said}); give each as many values")
         return lists
 
     @model_validator(mode="after")
@@ -144,8 +144,7 @@ def read_sweep(path: str | Path) -> Sweep:
         ConfigError: one line per fault, each with the name of the file.
     """
     values = read_yaml(path)
-    for block in (values, *(values.get("cases") or {}).values()):
-        _complete(block)
+    _complete(values)
     try:
         return check_config(_File, {"sweep": values}).sweep
     except ConfigError as error:
@@ -160,5 +159,7 @@ def _complete(block: Any) -> None:
             del block[key]
         if isinstance(block.get("base"), str):
             block["base"] = block["base"].split()
-        for name, case in (block.get("cases") or {}).items():
-            block["cases"][name] = {} if case is None else case
+        if isinstance(cases := block.get("cases"), dict):
+            for name, case in cases.items():
+                cases[name] = {} if case is None else case
+                _complete(cases[name])

@@ -59,7 +59,7 @@ def status(runs: Sequence[Run], states: Mapping[str, State]) -> list[str]:
 
 def counts(states: Mapping[str, State]) -> str:
     """How many runs are in each state, in a line."""
-    number = Counter(one.kind for one in states.values())
+    number = Counter[str](one.kind for one in states.values())
     return ", ".join(f"{number[kind]} {kind}" for kind in ORDER if number[kind])
 
 
