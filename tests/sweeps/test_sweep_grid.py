@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from sacreddnn.config import check
 from sacreddnn.run_config import config_hash
 from sacreddnn.schema import ConfigError
-from sacreddnn.sweeps.cost import check_runs
+from sacreddnn.sweeps.cost import check_runs, gradient_evaluations
 from sacreddnn.sweeps.grid import draws, expand, merge, nested, read_named
 from sacreddnn.sweeps.sweep_file import RandomConfig, TrialConfig, read_sweep
 
