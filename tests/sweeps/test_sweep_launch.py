@@ -85,16 +85,11 @@ def test_a_killed_training_is_tried_again_and_a_watcher_that_is_killed_does_not_
     launch = launch_of([2])
     thread = threading.Thread(target=launch.run)
     thread.start()
-    pids = {}
-    for tries in (1, 2):
-        wait_for(
-            lambda tries=tries: len(launch.engine.trials) == tries and state.is_busy(launch.root, launch.hashes[0])
-        )
-        here = place(launch.root, launch.hashes[0]) / "owner.json"
-        pids[tries] = wait_for(lambda: (p := read_json(here).get("pid")) not in pids.values() and p)
-        if tries == 1:
-            wait_for(lambda: len(folders(launch.root)) == 2)
-            os.kill(pids[1], signal.SIGKILL)
+    owner = place(launch.root, launch.hashes[0]) / "owner.json"
+    wait_for(lambda: len(folders(launch.root)) == 2)
+    first = read_json(owner)["pid"]
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: read_json(owner)["pid"] != first and state.is_busy(launch.root, launch.hashes[0]))
     launch.stop.asked = True
     thread.join(90)
     assert [o.kind for _, o, _ in launch.view.ends] == ["lost", "interrupted"]
