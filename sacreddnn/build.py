@@ -201,16 +201,17 @@ def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int, g
     return cls([n.parameters() for n in networks], config.training.lr, networks=networks, **options)
 
 
-def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks: list[nn.Module],
-                  algorithm: Algorithm, dtype: torch.dtype, device: torch.device) -> Training:  # fmt: skip
-    """The training: streams, objective, and how many steps the budget of gradient evaluations allows.
+def count_steps(config: Config, algorithm: Algorithm, num_train: int) -> int:
+    """Steps of the algorithm that the budget of gradient evaluations allows with so many training images.
 
     `epochs` counts passes over the data that one network would make with the same gradient evaluations. With a shared
     budget each of y replicas makes epochs / y of them, with a budget per replica all of them.
+
+    Raises:
+        ConfigError: less than one an epoch.
     """
     c = config.training
-    n = len(dataset.train)
-    batches_per_pass = n // c.batch_size if c.drop_last else math.ceil(n / c.batch_size)
+    batches_per_pass = num_train // c.batch_size if c.drop_last else math.ceil(num_train / c.batch_size)
     cost = algorithm.evaluations_per_step
     if getattr(config.algorithm, "budget", "shared") == "shared":
         cost *= algorithm.num_streams
@@ -221,6 +222,14 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
             f"training.epochs: {c.epochs} of {batches_per_pass} minibatches are {num_steps} steps of {cost} gradient "
             "evaluations, less than one an epoch; use more data, smaller batches, fewer replicas or draws"
         )
+    return num_steps
+
+
+def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks: list[nn.Module],
+                  algorithm: Algorithm, dtype: torch.dtype, device: torch.device) -> Training:  # fmt: skip
+    """The training: streams, objective, and as many steps as the budget of gradient evaluations allows."""
+    c = config.training
+    num_steps = count_steps(config, algorithm, len(dataset.train))
     streams = [
         make_stream(
             dataset.train, c.batch_size, num_workers=config.dataset.num_workers, seed=config.seed, stream=a,

@@ -98,6 +98,8 @@ def _siblings(schema: type[BaseModel], path: list[Any], values: dict[str, Any]) 
     """The keys allowed where the last key of the path stands."""
     for part in path[:-1]:
         values = values[part]
+        if part not in schema.model_fields:  # the name of an entry of a dict of sections
+            continue
         kinds = list(_classes(schema.model_fields[part].annotation))
         named = [k for k in kinds if "name" in k.model_fields and k.model_fields["name"].default == values.get("name")]
         schema = (named or kinds)[0]

@@ -1,0 +1,143 @@
+"""The command line of `scripts/sweep.py`: many runs from one file.
+
+    sweep.py configs/sweeps/NAME.yaml --dry-run      the table of runs and what they cost; runs nothing
+    sweep.py configs/sweeps/NAME.yaml                runs what is not done; again after any interruption
+    sweep.py configs/sweeps/NAME.yaml --status       done / running / interrupted / failed / missing, from any shell
+    sweep.py configs/sweeps/NAME.yaml --retries 2    failed runs get so many more tries
+    sweep.py configs/sweeps/NAME.yaml --address HOST:6379    on a Ray cluster (docs/cluster.md)
+
+Ctrl-C once: every run saves and stops; the same command goes on from there. Exit status: 0 all runs are done; 1 some
+are not; 2 a sweep that cannot be run; 75 all are done, but not all of it has reached the database
+(`scripts/report.py replay` brings it there); 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sacreddnn.run_config import TrackingConfig
+from sacreddnn.schema import ConfigError
+from sacreddnn.sweeps import table
+from sacreddnn.sweeps.grid import Run, expand
+from sacreddnn.sweeps.state import DONE, FAILED, Records, State
+from sacreddnn.sweeps.sweep_file import Sweep, read_sweep
+
+ALL_DONE, NOT_ALL, BAD_SWEEP, NOT_IN_DATABASE, STOPPED = 0, 1, 2, 75, 130
+TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        sweep = read_sweep(arguments.file)
+        if arguments.retries is not None:
+            sweep = sweep.model_copy(update={"trial": sweep.trial.model_copy(update={"retries": arguments.retries})})
+        runs = _chosen(expand(sweep, Path(arguments.file).stem), arguments.only, sweep)
+        records = Records(Path(runs[0].config.tracking.root))
+        states = records.states([run.hash for run in runs])
+        if arguments.status:
+            print("\n".join(table.status(runs, states)))
+            return ALL_DONE if all(one.kind == DONE for one in states.values()) else NOT_ALL
+        from sacreddnn.sweeps.cost import check_runs  # imports torch
+
+        costs = check_runs(runs, sweep.trial)
+        if arguments.dry_run:
+            print("\n".join(table.plan(runs, states, costs)))
+            return ALL_DONE
+        return _run(arguments, sweep, runs, states, costs)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD_SWEEP
+    except (OSError, ValueError) as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return NOT_ALL
+    except KeyboardInterrupt:
+        print("sweep: stopped at once; runs go on from their last checkpoints with the same command", file=sys.stderr)
+        return STOPPED
+
+
+def _chosen(runs: list[Run], cases: Sequence[str], sweep: Sweep) -> list[Run]:
+    for case in cases:
+        if case not in sweep.cases:
+            raise ConfigError(f"--only {case}: no such case, there are: {', '.join(sweep.cases) or 'none'}")
+    return [run for run in runs if not cases or run.case in cases]
+
+
+def _run(
+    arguments: argparse.Namespace,
+    sweep: Sweep,
+    runs: Sequence[Run],
+    states: Mapping[str, State],
+    costs: Mapping[str, int | None],
+) -> int:
+    """Run what is not done."""
+    from sacreddnn.sweeps.engine import RayEngine
+    from sacreddnn.sweeps.launch import Launch
+
+    view = table.make_view(runs, costs)
+    view.says(f"{len(runs)} runs: {table.counts(states)}")
+    failed = [run for run in runs if states[run.hash].kind == FAILED]
+    for run in failed:
+        view.says(f"failed before: {run.label}: {states[run.hash].line}")
+    if failed and not sweep.trial.retries:
+        view.says(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more")
+    if not any(states[run.hash].kind not in (DONE, FAILED) for run in runs) and not (failed and sweep.trial.retries):
+        return _end(runs, dict(states), set(), False)
+    engine = RayEngine(sweep.trial, arguments.address, arguments.cpus)
+    try:
+        _check_database(runs[0].config.tracking, len(engine.nodes()))
+        launch = Launch(
+            Path(arguments.file).stem, runs, sweep.trial, engine, view, [sys.executable, str(TRAIN)],
+            Path(runs[0].config.tracking.root),
+        )  # fmt: skip
+        with launch.stop.on_signals():
+            after = launch.run()
+    finally:
+        view.close()
+        engine.close()
+    return _end(runs, after, launch.pending, launch.stop.asked)
+
+
+def _check_database(tracking: TrackingConfig, num_nodes: int) -> None:
+    """The embedded server listens on its own machine only."""
+    if num_nodes > 1 and tracking.database and tracking.mongo_url is None:
+        raise ConfigError(
+            f"tracking.mongo_url: None, but the embedded database serves one machine and there are {num_nodes} nodes; "
+            "name a MongoDB, or use `base: [.., on_disk]` and scripts/report.py replay afterwards"
+        )
+
+
+def _end(runs: Sequence[Run], states: dict[str, State], pending: set[str], stopped: bool) -> int:
+    """The last lines, and the exit status."""
+    for run in runs:
+        if states[run.hash].kind == FAILED:
+            print(f"failed: {run.label}: {states[run.hash].line}")
+    print(table.counts(states))
+    if all(one.kind == DONE for one in states.values()):
+        if pending:
+            print(f"{len(pending)} runs are not yet all in the database; later: python scripts/report.py replay")
+            return NOT_IN_DATABASE
+        return ALL_DONE
+    if stopped:
+        print("stopped; the same command goes on")
+        return STOPPED
+    return NOT_ALL
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", help="the sweep, see docs/sweeps.md")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="show the runs and their cost, run nothing")
+    what.add_argument("--status", action="store_true", help="show what has become of the runs")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="only the runs of these cases")
+    parser.add_argument("--retries", type=int, metavar="N", help="tries for failed runs, for trial.retries")
+    parser.add_argument("--address", help="of a Ray cluster; without it Ray is started on this machine")
+    parser.add_argument("--cpus", type=int, metavar="N", help="of this machine to use; all by default")
+    return parser
