@@ -28,7 +28,7 @@ def normalized(weights: Array) -> Array:
 
 def stabilities(weights: Array, patterns: Array, labels: Array) -> Array:
     """The label times w_k . x / sqrt(N), shape (P, K): positive where unit k votes for the label."""
-    _check(weights, patterns, labels)
+    check(weights, patterns, labels)
     fields = patterns @ weights.T / np.sqrt(weights.shape[1])
     return np.asarray(fields * labels[:, None])
 
@@ -97,7 +97,8 @@ def local_energy(
     return np.array(energies)
 
 
-def _check(weights: Array, patterns: Array, labels: Array) -> None:
+def check(weights: Array, patterns: Array, labels: Array) -> None:
+    """ValueError for an even number of units, shapes that do not fit, labels other than +-1, weights not finite."""
     num_units, num_inputs = weights.shape
     if num_units % 2 == 0:
         raise ValueError(f"weights: {num_units} units can tie; the number of units K must be odd")
