@@ -78,23 +78,28 @@ def local_energy(
     Returns:
         Shape (len(sigmas),). Exact: no sampling.
     """
+    check(weights, patterns, labels)
+    base = error(weights, patterns, labels)
+    return np.array([
+        100 * error_probability(weights, patterns, labels, sigma, noise).mean() - base if sigma else 0.0
+        for sigma in sigmas
+    ])  # fmt: skip
+
+
+def error_probability(
+    weights: Array, patterns: Array, labels: Array, sigma: float, noise: str = "multiplicative"
+) -> Array:
+    """The probability that the noisy network is wrong on each pattern, shape (P,); see `local_energy`."""
     if noise not in NOISES:
         raise ValueError(f"noise: {noise!r} is not allowed, allowed: {', '.join(NOISES)}")
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"sigmas: {sigma} is not allowed, noise strengths are finite and >= 0")
     fields = stabilities(weights, patterns, labels)
     squares = weights**2 if noise == "multiplicative" else np.ones_like(weights)
-    scale = np.sqrt(patterns**2 @ squares.T / weights.shape[1])
-    base = error(weights, patterns, labels)
-    energies = []
-    for sigma in sigmas:
-        if not 0 <= sigma < np.inf:
-            raise ValueError(f"sigmas: {sigma} is not allowed, noise strengths are finite and >= 0")
-        if sigma == 0:
-            energies.append(0.0)
-            continue
-        with np.errstate(divide="ignore", invalid="ignore"):
-            delta = np.where(scale > 0, fields / (sigma * scale), -np.inf)  # no input, no vote
-        energies.append(100 * wrong_vote(ndtr(delta)).mean() - base)
-    return np.array(energies)
+    scale = sigma * np.sqrt(patterns**2 @ squares.T / weights.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        delta = np.where(scale > 0, fields / scale, np.where(fields > 0, np.inf, -np.inf))  # no input, no right vote
+    return wrong_vote(ndtr(delta))
 
 
 def check(weights: Array, patterns: Array, labels: Array) -> None:
