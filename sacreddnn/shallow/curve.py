@@ -33,7 +33,7 @@ from sacreddnn.shallow import committee
 from sacreddnn.shallow.committee import Array
 
 METHODS = ("sampling", "ep", "amp")  # each a file of this package with a function `curve`
-TS = (0.999, 0.995, 0.99, 0.98, 0.96, 0.93, 0.9, 0.86, 0.82, 0.78)
+TS = (0.99, 0.98, 0.97, 0.95, 0.92, 0.89, 0.86, 0.82, 0.78, 0.74)
 
 
 @dataclass(frozen=True)
