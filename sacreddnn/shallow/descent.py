@@ -10,7 +10,8 @@ on, beta and omega of the loss (relaxation.py) and the coupling gamma grow; how 
 restarts, and the replicas of each, are rows of one batch (R, K, N): a step of fifty networks is two matrix products.
 Rows share nothing but the time: each has its own initial weights and its own order of the patterns.
 
-A restart is kept as it was at the end; when it makes errors then, as it was when it made fewest in the last tenth.
+A restart is kept as it was at the end of its schedule. One that still makes training errors goes on at the final beta,
+omega and gamma, for `finish` more epochs at most, and is kept as it was when it first made fewest.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Schedule:
         lr: of each step, in units in which a weight is about 1.
         beta: slope of the units.
         omega: hardness of the loss.
+        finish: epochs at most that restarts with training errors get besides.
     """
 
     epochs: int
@@ -46,11 +48,12 @@ class Schedule:
     lr: Growth
     beta: Growth
     omega: Growth
+    finish: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not allowed, it must be at least 1")
+        for name, least in (("epochs", 1), ("batch_size", 1), ("finish", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} is not allowed, it must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Trained:
     Attributes:
         weights: float64, shape (restarts, K, N), each unit on its sphere.
         num_errors: on the training patterns, of the sign machine, shape (restarts,).
-        gradient_evaluations: minibatches that one restart, with its replicas, has seen.
+        gradient_evaluations: minibatches that one restart, with its replicas, has seen; at most, if some finished early.
         spread: of Replicated-SGD, 1 - cosine of a replica with its center per weight, mean over both; else 0.
     """
 
@@ -173,22 +176,26 @@ def _train(
     x: Tensor, schedule: Schedule, num_rows: int, advance: Advance, center: Callable[[], Tensor],
     generator: torch.Generator,
 ) -> tuple[Array, list[int], int]:  # fmt: skip
-    """Take every step; the best weights of each restart, their training errors, the number of steps of a row."""
+    """Take every step; the weights of each restart, their training errors, the number of steps of a row."""
     num_patterns = len(x)
     num_batches = -(-num_patterns // schedule.batch_size)
-    best: Tensor | None = None
-    fewest = torch.empty(0)
-    for epoch in range(schedule.epochs):
+
+    def epoch(number: int) -> None:
         order = torch.rand(num_rows, num_patterns, generator=generator).argsort(1)
         for i, chosen in enumerate(order.split(schedule.batch_size, 1)):
-            advance(x[chosen], (epoch + i / num_batches) / schedule.epochs)
-        if epoch >= 0.9 * schedule.epochs - 1 or epoch == schedule.epochs - 1:
-            networks = center()
-            errors = relaxation.num_errors(networks, x)
-            if best is None:
-                best, fewest = networks.clone(), errors
-            better = errors <= fewest
-            best[better], fewest[better] = networks[better], errors[better]
-    assert best is not None
-    exact = relaxation.to_spheres(best.double())
-    return exact.numpy(), relaxation.num_errors(exact, x.double()).tolist(), schedule.epochs * num_batches
+            advance(x[chosen], min(1.0, (number + i / num_batches) / schedule.epochs))
+
+    for number in range(schedule.epochs):
+        epoch(number)
+    kept = center().clone()
+    fewest = relaxation.num_errors(kept, x)
+    finish = 0
+    while finish < schedule.finish and fewest.max() > 0:
+        epoch(schedule.epochs + finish)
+        finish += 1
+        networks = center()
+        errors = relaxation.num_errors(networks, x)
+        better = errors < fewest
+        kept[better], fewest[better] = networks[better], errors[better]
+    exact = relaxation.to_spheres(kept.double())
+    return exact.numpy(), relaxation.num_errors(exact, x.double()).tolist(), (schedule.epochs + finish) * num_batches
