@@ -27,8 +27,8 @@ def normalized(weights: Array) -> Array:
 
 
 def stabilities(weights: Array, patterns: Array, labels: Array) -> Array:
-    """Labels * w_k . x / sqrt(N), shape (P, K): positive where unit k votes for the label."""
-    _check(weights, patterns, labels)
+    """The label times w_k . x / sqrt(N), shape (P, K): positive where unit k votes for the label."""
+    check(weights, patterns, labels)
     fields = patterns @ weights.T / np.sqrt(weights.shape[1])
     return np.asarray(fields * labels[:, None])
 
@@ -78,33 +78,37 @@ def local_energy(
     Returns:
         Shape (len(sigmas),). Exact: no sampling.
     """
+    check(weights, patterns, labels)
+    base = error(weights, patterns, labels)
+    return np.array([
+        100 * error_probability(weights, patterns, labels, sigma, noise).mean() - base if sigma else 0.0
+        for sigma in sigmas
+    ])  # fmt: skip
+
+
+def error_probability(
+    weights: Array, patterns: Array, labels: Array, sigma: float, noise: str = "multiplicative"
+) -> Array:
+    """The probability that the noisy network is wrong on each pattern, shape (P,); see `local_energy`."""
     if noise not in NOISES:
         raise ValueError(f"noise: {noise!r} is not allowed, allowed: {', '.join(NOISES)}")
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"sigmas: {sigma} is not allowed, noise strengths are finite and >= 0")
     fields = stabilities(weights, patterns, labels)
     squares = weights**2 if noise == "multiplicative" else np.ones_like(weights)
-    scale = np.sqrt(patterns**2 @ squares.T / weights.shape[1])
-    base = error(weights, patterns, labels)
-    energies = []
-    for sigma in sigmas:
-        if not 0 <= sigma < np.inf:
-            raise ValueError(f"sigmas: {sigma} is not allowed, noise strengths are finite and >= 0")
-        if sigma == 0:
-            energies.append(0.0)
-            continue
-        with np.errstate(divide="ignore", invalid="ignore"):
-            delta = np.where(scale > 0, fields / (sigma * scale), -np.inf)  # no input, no vote
-        energies.append(100 * wrong_vote(ndtr(delta)).mean() - base)
-    return np.array(energies)
+    scale = sigma * np.sqrt(patterns**2 @ squares.T / weights.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        delta = np.where(scale > 0, fields / scale, np.where(fields > 0, np.inf, -np.inf))  # no input, no right vote
+    return wrong_vote(ndtr(delta))
 
 
-def _check(weights: Array, patterns: Array, labels: Array) -> None:
+def check(weights: Array, patterns: Array, labels: Array) -> None:
+    """ValueError for an even number of units, shapes that do not fit, labels other than +-1, weights not finite."""
     num_units, num_inputs = weights.shape
     if num_units % 2 == 0:
         raise ValueError(f"weights: {num_units} units can tie; the number of units K must be odd")
     if patterns.ndim != 2 or patterns.shape[1] != num_inputs:
-        raise ValueError(
-            f"patterns: shape {patterns.shape} does not fit {num_inputs} inputs, it must be (P, {num_inputs})"
-        )
+        raise ValueError(f"patterns: shape {patterns.shape} does not fit {num_inputs} inputs, give (P, {num_inputs})")
     if labels.shape != (len(patterns),) or not np.isin(labels, (-1.0, 1.0)).all():
         raise ValueError(f"labels: {len(patterns)} numbers of -1 or +1 are needed, one a pattern")
     if not np.isfinite(weights).all():
