@@ -116,6 +116,6 @@ def to_markdown(kept: Mapping[str, Any]) -> str:
         lines += ["", "| Kendall's tau (p) | networks | all | within algorithms | of the algorithms' means |"]
         lines.append("|---|---|---|---|---|")
     for _, row in taus.iterrows():
-        cells = (f"{row['tau' + kind]:+.2f} ({row['p' + kind]:.3f})" for kind in ("", "_within", "_means"))
+        cells = [f"{row['tau' + kind]:+.2f} ({row['p' + kind]:.3f})" for kind in ("", "_within", "_means")]
         lines.append(f"| {row['measure']}, {row['against']} | {row['networks']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

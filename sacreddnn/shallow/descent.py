@@ -63,7 +63,7 @@ class Trained:
     Attributes:
         weights: float64, shape (restarts, K, N), each unit on its sphere.
         num_errors: on the training patterns, of the sign machine, shape (restarts,).
-        gradient_evaluations: minibatches that one restart, with its replicas, has seen; at most, if some finished early.
+        gradient_evaluations: minibatches that one restart, with its replicas, has seen, at most.
         spread: of Replicated-SGD, 1 - cosine of a replica with its center per weight, mean over both; else 0.
     """
 

@@ -212,6 +212,9 @@ def _chains(
     """From targets[0], where `start` was measured, down to the others as far as the chains cross the bridges."""
     points: dict[float, _Point] = {}
 
+    def fractions(t: float, candidates: list[float]) -> Array:
+        return run(t, candidates, burn_in)[0]
+
     def run(t: float, ts: list[float], length: int) -> tuple[Array, Array]:
         seeds = generator.integers(2**31, size=len(states))
         both = [
@@ -227,7 +230,7 @@ def _chains(
     worst = 0.0
     while True:
         target = next((other for other in targets if other < t), None)
-        below = t if target is None else _next(t, target, lambda candidates, t=t: run(t, candidates, burn_in)[0])
+        below = t if target is None else _next(t, target, partial(fractions, t))
         if target is None:
             run(t, [t], burn_in)
         solved, overlaps = run(t, [above, below], num_sweeps)
