@@ -132,6 +132,8 @@ def test_the_local_energy_is_that_of_the_library(trained, measure):
     target = sacreddnn.load_run(1, str(trained), device="cpu", batch_size=40)
     expected = local_energy(target.network, list(target.clean("train")), [0.3], measure=error)
     assert result_of(folder)["local_energy"] == pytest.approx(expected.mean.item())
+    profile = json.loads((folder / "run.json").read_text())["info"]["local_energy"]
+    torch.testing.assert_close(torch.tensor(profile["error_draws"], dtype=torch.float64), expected.samples)
 
 
 def test_a_measure_that_fails_keeps_no_other_from_being_taken(trained, measure, capsys):

@@ -89,6 +89,21 @@ def test_common_random_numbers_do_not_depend_on_memory_format_or_batching():
     torch.testing.assert_close(a.samples, b.samples, rtol=1e-5, atol=1e-6)
 
 
+def test_differences_between_networks_are_paired():
+    """Two networks a little apart: the same draws move both alike, and the difference has the smaller error bar."""
+    one, other = tiny_network(), tiny_network()
+    with torch.no_grad():
+        other[-1].weight.mul_(1.05)
+    a, b = (local_energy(n, tiny_batches(), [0.3], num_samples=60, measure=loss) for n in (one, other))
+    difference = b.minus(a)
+    torch.testing.assert_close(difference.mean, b.mean - a.mean)
+    assert difference.standard_error < 0.3 * (a.standard_error.square() + b.standard_error.square()).sqrt()
+    fewer = local_energy(other, tiny_batches(), [0.3], num_samples=20, measure=loss)
+    assert torch.equal(fewer.minus(a).samples, difference.samples[:20])
+    with pytest.raises(ValueError, match=r"other: its draws have shape \(3,\), not \(1,\)"):
+        a.minus(local_energy(one, tiny_batches(), SIGMAS, num_samples=2, measure=loss))
+
+
 def test_every_parameter_is_perturbed_and_buffers_are_not():
     network, seen = tiny_network(), []
     before = {k: v.clone() for k, v in network.state_dict().items()}
