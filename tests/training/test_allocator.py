@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 print(keep_freed_memory() if {keep} else None)
 def work():
     return [torch.ones(3_000_000 + i) for i in range(4)]
-work(); work()
+for _ in range(6): work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5): work()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
