@@ -1,8 +1,9 @@
 """An algorithm's own arithmetic costs at most 1.3 times a memory copy of the vectors that it must touch.
 
 Coupling, averages, noise and base optimizer of one step on ready gradients, over 11 million weights (ResNet-18)
-in float32. "Must touch" counts, for one step, each vector once if it is read and once more if it is written, however
-often a plain transcription passes over it; a copy reads one and writes one. Not counted are vectors that an
+in float32. "Must touch" counts each vector once if it is read and once more if it is written, in every part of a step
+that cannot begin before another has ended: SAM needs the norm of the whole gradient before it moves any weight, and
+moves back only after the second gradient. A copy reads one vector and writes one. Not counted are vectors that an
 implementation may keep in cache (noise, differences). Entropy-SGD's random numbers come from one sequential generator
 and cost many times a copy; they are a row of their own, without a target.
 """

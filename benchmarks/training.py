@@ -50,6 +50,7 @@ class Case:
 
 LENET = Case("lenet", 1, 28, "none", 128, 5.0, 1.15)
 RESNET = Case("resnet18", 3, 32, "crop+flip", 128, 2.4, 1.05)
+EPOCH = 20_000  # images; few, so that an epoch's end counts for more than in a run
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "sgd": {},
     "esgd": {"inner_steps": 5, "inner_lr": 0.01},
@@ -67,7 +68,7 @@ def config_of(case: Case, algorithm: str, batch_size: int, device: str, **option
             "dataset": {
                 "name": "synthetic",
                 "augmentation": "none" if case.augmentation == "none" else "crop:4+flip",
-                "options": {"channels": case.channels, "image_size": case.image_size, "train_samples": 20_000},
+                "options": {"channels": case.channels, "image_size": case.image_size, "train_samples": EPOCH},
             },
             "model": {"name": case.model},
             "algorithm": {"name": algorithm, **ALGORITHMS[algorithm], **options},
@@ -77,10 +78,7 @@ def config_of(case: Case, algorithm: str, batch_size: int, device: str, **option
 
 
 class Ours:
-    """A run's training loop, called for some steps at a time.
-
-    The record of an epoch is written after each call, far more often than in a run.
-    """
+    """A run's training loop, called for some steps at a time; an epoch ends only when `end_epoch` is called."""
 
     def __init__(self, config: Config) -> None:
         self.session = build.build(config)
@@ -93,11 +91,15 @@ class Ours:
         for name, value in (("train/minibatch/loss", training.epoch_loss()), ("training/lr", training.algorithm.lr)):
             self.recorder.log(name, value, training.step, training.algorithm.gradient_evaluations)
 
-    def __call__(self, steps: int) -> None:
+    def __call__(self, steps: int, num_epochs: int = 0) -> None:
         """Train for some steps."""
         training = self.session.training
-        training.num_steps, training.num_epochs = training.step + steps, 1
+        training.num_steps, training.num_epochs = training.step + steps, num_epochs
         fit(training, on_epoch=self.record, save=lambda training: None)
+
+    def end_epoch(self) -> None:
+        """One step that ends an epoch: the look at all vectors, and the record."""
+        self(1, num_epochs=1)
 
     def close(self) -> None:
         """End the record and remove it."""
@@ -141,12 +143,18 @@ def compare(bench: measure.Benchmark, case: Case, algorithm: str, steps: int, re
     bare = make_bare(case, ours)
     calls: dict[str, Callable[[], object]] = {
         "ours": lambda: ours(steps),
+        "end": ours.end_epoch,
         "bare": lambda: [bare() for _ in range(steps)],
     }
     if algorithm in REFERENCES:
         reference = make_reference(ours.session.config, case)
         calls["reference"] = lambda: [reference() for _ in range(steps)]
     times = bench.in_turn(calls, repeats, warm_up=1)
+    # the share of an epoch's end that falls on these steps
+    share = steps / (EPOCH // batch_size)
+    times["ours"] = [
+        (1 - share / steps) * ours_ + share * end for ours_, end in zip(times["ours"], times["end"], strict=True)
+    ]
     optimizer = ours.session.training.algorithm
     evaluations = optimizer.evaluations_per_step * optimizer.num_streams
     what = f"{case.model} {algorithm}"

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,8 @@ def make_experiment(command: Command, recorder: Recorder) -> sacred.Experiment:
             config["tracking"]["mongo_url"] = mongo_url[0]
         typed = command.check(config)
         command.preflight(typed)
+        if typed.tracking.tensorboard and find_spec("tensorboard") is None:
+            raise ConfigError("tracking.tensorboard: true needs the package tensorboard: pip install tensorboard")
         _check_resumed(command, typed, recorder)
         return typed.model_dump()
 
@@ -161,6 +164,7 @@ def _use_tracking_config(command: Command, recorder: Recorder, values: dict[str,
     """Where this run is recorded, as its config says."""
     tracking = command.check(values).tracking
     recorder.root = Path(tracking.root)
+    recorder.tensorboard = tracking.tensorboard
     recorder.config_hash = lambda config: config_hash(command.check(config))
     if tracking.database:
         recorder.connect = partial(database.connect, tracking.mongo_url, folder=tracking.folder)

@@ -114,6 +114,7 @@ class Config(RunConfig):
 
     free_on_resume: ClassVar[tuple[str, ...]] = (
         *RunConfig.free_on_resume, "checkpoint", "training.device", "training.num_threads", "training.timeout",
+        "evaluation.flatness.draws_at_once",
     )  # fmt: skip
 
     dataset: DatasetConfig = DatasetConfig()

@@ -41,6 +41,7 @@ def profiles(network: nn.Module, clean: Clean, config: LocalEnergyConfig, statis
             network, batches, config.sigmas, num_samples=config.num_samples, standard_error=config.standard_error,
             max_samples=config.max_samples, generator=generator, measure=flatness.error_and_loss,
             noise=config.noise, subset=config.subset, prepare=_reestimation(clean) if reestimated else None,
+            draws_at_once=config.draws_at_once,
         )  # fmt: skip
         mean, error = estimate.mean.T.tolist(), estimate.standard_error.T.tolist()
         made[name] = {

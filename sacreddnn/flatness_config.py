@@ -63,7 +63,9 @@ class LocalEntropyConfig(Section):
 class FlatnessConfig(RunConfig):
     """Measure one network: that of a recorded run, of a checkpoint, or a named one with weights from a file."""
 
-    free_on_resume: ClassVar[tuple[str, ...]] = (*RunConfig.free_on_resume, "device", "num_threads")
+    free_on_resume: ClassVar[tuple[str, ...]] = (
+        *RunConfig.free_on_resume, "device", "num_threads", "local_energy.draws_at_once",
+    )  # fmt: skip
 
     run: int | str | None = None  # id or folder of a training run, whose center is measured
     checkpoint: str | None = None  # a file in the folder of a training run: center.pt, or a state of the training

@@ -18,6 +18,7 @@ class LocalEnergyConfig(Section):
     num_samples: Annotated[int, Field(ge=0)] = 10  # draws of the noise; 0: not measured
     standard_error: Positive | None = None  # draw on until no error bar, in percentage points, is larger
     max_samples: Count = 1000  # draws at most for that
+    draws_at_once: Count = 1  # perturbed networks in one pass: for small networks on a GPU
     noise: Literal["multiplicative", "additive", "filter"] = "multiplicative"
     subset: Literal["all", "weights"] = "all"  # of the parameters; weights: neither biases nor those of norms
     # batch-norm statistics: those the network has, or estimated anew for every draw
@@ -36,6 +37,8 @@ class LocalEnergyConfig(Section):
             raise ValueError(f"headline: {self.headline} is not among sigmas {self.sigmas}")
         if self.standard_error is not None and self.max_samples < self.num_samples:
             raise ValueError(f"max_samples: {self.max_samples} is less than num_samples, {self.num_samples}")
+        if self.draws_at_once > 1 and self.batch_norm != "running":
+            raise ValueError(f"draws_at_once: {self.draws_at_once} needs batch_norm=running, not {self.batch_norm}")
         if self.every and not self.num_samples:
             raise ValueError(f"every: {self.every} needs num_samples >= 2")
         return self

@@ -24,6 +24,7 @@ class TrackingConfig(Section):
     database: bool = True  # False: on disk only; `scripts/report.py replay` brings runs into a database later
     mongo_url: str | None = None  # None: the embedded server
     folder: str = "results/database"  # of the embedded server
+    tensorboard: bool = False  # event files too, in the run's folder; needs the extra `tensorboard`
     tags: list[str] = []  # to find runs that belong together
 
     @field_validator("mongo_url")

@@ -286,3 +286,13 @@ def test_a_compiled_network_trains_to_the_same_place(tmp_path):
     eager, compiled = (center(tmp_path / run_id) for run_id in "12")
     for key in eager:
         torch.testing.assert_close(compiled[key], eager[key], rtol=1e-3, atol=1e-4)
+
+
+def test_tensorboard_beside_the_record(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
+    assert run(tmp_path, "sgd", "training.epochs=1", "tracking.tensorboard=True") == 0
+    assert list((tmp_path / "1" / "tensorboard").glob("events.out.tfevents.*"))
+    monkeypatch.setattr("sacreddnn.command.find_spec", lambda name: None)
+    assert run(tmp_path, "sgd", "training.epochs=1", "tracking.tensorboard=True") == 2
+    assert "tracking.tensorboard: true needs the package tensorboard" in capsys.readouterr().err
+    assert not (tmp_path / "2").exists()

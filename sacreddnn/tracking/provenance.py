@@ -49,13 +49,14 @@ def git(folder: str | Path) -> tuple[dict[str, Any], str]:
 
     Returns:
         ``{"commit", "dirty", "url"}``, empty outside of a repository or without git; and the diff against the
-        commit, bounded, passwords masked.
+        commit, bounded, passwords masked. What lies under results/ was made by the code and does not count.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {}, ""
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    diff = _git(folder, "diff", "HEAD") if changed else ""
+    code = ("--", ":(top)", ":(top,exclude)results")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", *code)
+    diff = _git(folder, "diff", "HEAD", *code) if changed else ""
     url = _git(folder, "config", "--get", "remote.origin.url") or ""
     about = {"commit": commit.strip(), "dirty": bool(changed), "url": redact(url.strip())}
     return about, redact(capped(diff or "", MAX_DIFF), options=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sacreddnn.tracking import provenance
+from sacreddnn.tracking.event_files import EventFiles
 from sacreddnn.tracking.folder import find, read_result
 from sacreddnn.tracking.light_sacred import sacred
 from sacreddnn.tracking.live import Connect, LiveMirror, Pending
@@ -41,6 +42,7 @@ class Recorder(sacred.observers.RunObserver):
         info: anything for the record that is neither config, metric nor result.
         config: when set, recorded in place of Sacred's.
         config_hash: of the config, when set; equal for the configs whose runs are to count as the same.
+        tensorboard: write TensorBoard's event files too, see `event_files.EventFiles`.
         pending: what `finish` returned, None before.
     """
 
@@ -68,7 +70,9 @@ class Recorder(sacred.observers.RunObserver):
         self.info: dict[str, Any] = {}
         self.config: Mapping[str, Any] | None = None
         self.config_hash: Callable[[dict[str, Any]], str] | None = None
+        self.tensorboard = False
         self.pending: Pending | None = None
+        self._events: EventFiles | None = None
         self._spool: Spool | None = None
         self._live: LiveMirror | None = None
 
@@ -112,6 +116,8 @@ class Recorder(sacred.observers.RunObserver):
             path = self.folder / (f"changes-{attempt}.diff" if attempt > 1 else "changes.diff")
             write_atomic(path, diff)
             self._spool.artifact(path)
+        if self.tensorboard:
+            self._events = EventFiles(self.folder)
         self._live = LiveMirror(self.folder, self.connect, self.beat_seconds, self._beat)
         return self.run_id
 
@@ -151,6 +157,9 @@ class Recorder(sacred.observers.RunObserver):
             assert self._live is not None
             self.pending = self._live.end(self.flush_seconds, spool.num_points)
             spool.close()
+            if self._events:
+                with self._reported():
+                    self._events.close()
             if self.pending and self.connect:
                 print(self.pending, file=sys.stderr, flush=True)
         return self.pending
@@ -163,6 +172,8 @@ class Recorder(sacred.observers.RunObserver):
     def _beat(self) -> None:
         if self.pending is None:
             self._open().heartbeat()
+            if self._events:
+                self._events.refresh()
 
     # what Sacred calls
 

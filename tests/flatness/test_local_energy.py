@@ -275,3 +275,29 @@ def test_statistics_can_be_estimated_anew_at_every_point():
             expected.append(loss(network(inputs), targets).mean().item() - first)
     torch.testing.assert_close(anew.samples[:, 0].float(), torch.tensor(expected), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(anew.mean, running.mean)
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 10])
+@pytest.mark.parametrize("measure", [error, error_and_loss])
+def test_several_draws_in_one_pass_are_the_same_draws(at_once, measure):
+    """Seven draws in groups of two, three or all: ragged groups, ragged minibatches, batch norm in the network."""
+    network = tiny_network().double()
+    batches = [(x.double(), y) for x, y in tiny_batches()]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    one, several = (
+        local_energy(network, batches, SIGMAS, num_samples=7, measure=measure, draws_at_once=n) for n in (1, at_once)
+    )
+    torch.testing.assert_close(several.samples, one.samples)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def test_draws_at_once_draw_on_until_the_error_bar_and_no_further():
+    options = {"num_samples": 2, "standard_error": 1e-9, "max_samples": 5, "measure": loss}
+    estimate = local_energy(tiny_network(), tiny_batches(), [0.3], draws_at_once=4, **options)
+    assert len(estimate.samples) == 5
+
+
+@pytest.mark.parametrize(("at_once", "prepare"), [(0, None), (2, lambda network: None)])
+def test_draws_at_once_that_cannot_be(at_once, prepare):
+    with pytest.raises(ValueError, match=f"draws_at_once: {at_once} is not allowed"):
+        local_energy(tiny_network(), tiny_batches(), [0.3], draws_at_once=at_once, prepare=prepare)

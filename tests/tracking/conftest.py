@@ -102,11 +102,15 @@ def embedded(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def mongod(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mongod")
-    if (binary := find_mongod(folder)) is None:
+def mongod_binary(tmp_path_factory):
+    if (binary := find_mongod(tmp_path_factory.mktemp("mongod_binary"))) is None:
         pytest.skip("needs a mongod: extra 'dev' on Linux x86_64, or one on PATH")
-    one = Mongod(folder, binary)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory, mongod_binary):
+    one = Mongod(tmp_path_factory.mktemp("mongod"), mongod_binary)
     yield one
     one.close()
 

@@ -10,6 +10,7 @@ import pytest
 
 from sacreddnn.tracking import database as databases
 from sacreddnn.tracking import folder as files
+from sacreddnn.tracking import provenance
 from sacreddnn.tracking.live import LiveMirror
 from sacreddnn.tracking.mirror import replay
 from sacreddnn.tracking.recorder import Recorder
@@ -238,6 +239,8 @@ def test_where_the_numbers_come_from(tmp_path, monkeypatch):
     repository.mkdir()
     git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e@e"]
     (repository / "train.py").write_text("lr = 0.1\n")
+    (repository / "results").mkdir()
+    (repository / "results" / "table.csv").write_text("made by the code\n")
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     (repository / "train.py").write_text("lr = 0.2\ntoken: int = 3\n")
@@ -269,6 +272,9 @@ def test_where_the_numbers_come_from(tmp_path, monkeypatch):
     assert "+lr = 0.2" in (tmp_path / "runs" / "1" / "changes.diff").read_text()
     assert "+lr = 0.3" in (tmp_path / "runs" / "1" / "changes-2.diff").read_text()
     assert [one["name"] for one in resumed["artifacts"]] == ["changes.diff", "changes-2.diff"]
+    subprocess.run([*git, "commit", "-q", "-a", "-m", "third"], check=True)
+    (repository / "results" / "table.csv").write_text("made again\n")
+    assert provenance.git(repository)[0]["dirty"] is False
 
 
 def test_no_password_in_any_file(tmp_path, monkeypatch, capsys):
