@@ -56,9 +56,9 @@ def local_energy(
         subset: of the parameters that are perturbed, "all" or "weights".
         prepare: called with the network each time its weights have changed and before they are measured, the first time
             at w; for example to estimate batch-norm statistics anew. What it does to buffers is undone in the end.
-        draws_at_once: perturbed networks in one pass (torch.func.vmap), for the same numbers up to rounding. Worth a try
-            for small networks on a GPU; on CPUs it was measured to be slower. Takes the memory of as many networks
-            and activations, and no `prepare`.
+        draws_at_once: perturbed networks in one pass (torch.func.vmap), for the same numbers up to rounding. Worth a
+            try for small networks on a GPU; on CPUs it was measured to be slower. Takes the memory of as many
+            networks and activations, and no `prepare`.
 
     Returns:
         Mean and standard error of shape (len(sigmas),) or (len(sigmas), m) in the units of the measure, and the samples
@@ -67,8 +67,8 @@ def local_energy(
 
     Raises:
         ValueError: no batches, no sigmas, a negative sigma, num_samples or draws_at_once < 1, a one-shot generator as
-            batches, an unknown noise or subset, `prepare` with several draws at once, a network whose unperturbed outputs are not finite or that cannot be measured in
-            eval mode (`passes.require_eval`).
+            batches, an unknown noise or subset, `prepare` with several draws at once, a network whose unperturbed
+            outputs are not finite or that cannot be measured in eval mode (`passes.require_eval`).
 
     Cost: (1 + draws * number of nonzero sigmas) forward passes over the batches, memory for two more networks.
     """
@@ -108,7 +108,7 @@ def _together(
     network: nn.Module, batches: Batches, measure: Measure, original: list[Tensor], directions: list[list[Tensor]],
     sigma: float,
 ) -> Tensor:  # fmt: skip
-    """The mean of the measure for each of several perturbed networks, by one pass of all; shape (draws,) or (draws, m)."""
+    """The mean of the measure for each of several perturbed networks in one pass, shape (draws,) or (draws, m)."""
     names = [name for name, _ in network.named_parameters()]
     moved = [torch.stack(all_).mul_(sigma).add_(w) for w, *all_ in zip(original, *directions, strict=True)]
     buffers = dict(network.named_buffers())

@@ -133,8 +133,7 @@ def replica_set(tmp_path, mongod_binary):
     """Three members, and the URL that names them all."""
     ports = [free_port() for _ in range(3)]
     processes = {
-        port: start(mongod_binary, tmp_path / str(port), port, "--replSet", "rs", "--oplogSize", "50")
-        for port in ports
+        port: start(mongod_binary, tmp_path / str(port), port, "--replSet", "rs", "--oplogSize", "50") for port in ports
     }
     members = [{"_id": i, "host": f"127.0.0.1:{port}"} for i, port in enumerate(ports)]
     settings = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
