@@ -5,12 +5,12 @@ BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test bench bench-toy throughput paper-report paper-smoke lint format dashboard clean
+.PHONY: help install install-dev demo figure1 figure1-preview test bench bench-toy throughput paper-report paper-smoke lint format dashboard clean
 
 help: ## this help
 	@echo "sacreddnn: train toward wide flat minima, measure flatness and generalization, record everything"
 	@echo
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +39,16 @@ demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, co
 	$(RUN) scripts/train.py with demo esgd training.lr=1 algorithm.inner_lr=0.1 || [ $$? -eq 75 ]
 	$(RUN) scripts/train.py with demo rsgd training.lr=0.1 algorithm.coupling_growth=100 || [ $$? -eq 75 ]
 	$(RUN) scripts/report.py compare --tag demo --from-disk --out results/demo
+
+# One run folder each, so that a target that was stopped goes on where it was.
+shallow = $(RUN) scripts/shallow.py with $(if $(wildcard results/runs/$(1)/1/run.json),resume=1,$(2)) \
+	  tracking.root=results/runs/$(1) || [ $$? -eq 75 ]
+
+figure1: install ## the paper's Figure 1, on committee machines, into results/shallow (about an hour on one core)
+	$(call shallow,figure1,figure1 out=results/shallow)
+
+figure1-preview: install ## the same with fewer networks and curves, into results/shallow/preview (minutes)
+	$(call shallow,figure1-preview,figure1 figure1_preview out=results/shallow/preview)
 
 test: install-dev ## the test suite
 	$(RUN) -m pytest --numprocesses auto

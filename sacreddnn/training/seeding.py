@@ -17,7 +17,13 @@ def seed_step(seed: int, stream: int, step: int, part: int = 0) -> None:
     So a resumed run draws what it would have drawn, and so does a replica whichever process computes it. Processes
     that share a minibatch draw independently for their parts of it, not what one process would draw for the whole.
     """
-    torch.manual_seed(derive_seed(seed, "step", stream, step, *([part] if part else [])))
+    value = derive_seed(seed, "step", stream, step, *([part] if part else []))
+    # not torch.manual_seed: without a GPU it formats the call stack for each kind of device, a tenth of a LeNet step
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)
 
 
 def random_state() -> dict[str, Any]:
