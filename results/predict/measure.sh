@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Measures of flatness of every network of configs/sweeps/predict.yaml that has not got them yet, then this folder's
+# table and figure. `JOBS=2 bash results/predict/measure.sh` measures two at a time.
+set -eu
+root=results/predict/runs
+measures='[local_energy, hessian, sharpness, pac_bayes, norms, margins]'
+measured=$(grep -hso '^run: .*' $root/*/config.yaml | sed 's/run: //' || true)
+for folder in $(ls -d $root/[0-9]* | sort -t/ -k4 -n); do
+  number=$(basename "$folder")
+  if grep -q '^algorithm:' "$folder/config.yaml" && ! grep -qx "$number" <<<"$measured"; then echo "$number"; fi
+done | xargs -r -P "${JOBS:-1}" -I{} .venv/bin/python scripts/flatness.py with run={} "measures=$measures" on_disk num_threads=1 \
+  tracking.root=$root num_examples=1000 local_energy.num_examples=5000 'tracking.tags=[predict]'
+.venv/bin/python scripts/report.py correlate --tag predict --from-disk --root $root --out results/predict
