@@ -138,3 +138,15 @@ def test_replay_brings_runs_into_the_embedded_database(root, tmp_path, capsys):
         assert not server.status(tmp_path / "database")["running"]
     finally:
         server.stop(tmp_path / "database")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["runs", "compare", "artifacts", "delete", "flatness", "correlate", "replay", "table", "curves", "profiles", "diff",
+     "page", "paper"],
+)  # fmt: skip
+def test_every_command_has_its_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"report.py {name}" in capsys.readouterr().out

@@ -16,7 +16,7 @@ TEXT = "two runs: what differs in config and origin, their results, their curves
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options beside those of every command."""
-    command.add_argument("ids", nargs=2, type=int, metavar=("A", "B"), help="run ids")
+    command.add_argument("ids", nargs=2, type=int, metavar="ID", help="two run ids")
     command.add_argument("--from-disk", action="store_true", help="read the run folders, not the database")
     command.add_argument("--metric", default="test/center/error", metavar="NAME", help="of the curves (%(default)s)")
     command.add_argument("--axis", choices=list(figures.AXES), default="gradient_evaluations", help="(%(default)s)")
