@@ -44,7 +44,7 @@ def main() -> None:
         def energy(network=network, batches=batches) -> None:
             sacreddnn.local_energy(network, batches, SIGMAS, num_samples=1, measure=error_and_loss)
 
-        times = bench.in_turn({"energy": energy, "passes": passes}, repeats=9 if name == "lenet" else 5, warm_up=1)
+        times = bench.in_turn({"energy": energy, "passes": passes}, repeats=9 if name == "lenet" else 3, warm_up=1)
         bench.ratio(f"{name}: local energy / its forward passes", times["energy"], times["passes"], at_most=1.05)
 
         if name != "lenet":
