@@ -18,6 +18,8 @@ from typing import Any
 import measure
 
 from sacreddnn.tracking import database, server
+from sacreddnn.tracking.folder import Series
+from sacreddnn.tracking.packed import pack
 from sacreddnn.tracking.runs import frame, load, metrics
 
 NUM_METRICS, NUM_POINTS = 10, 10
@@ -37,12 +39,18 @@ def fill(db: Any, num_runs: int) -> None:
              "result": {f"test/center/{m}": i / num_runs + m for m in range(NUM_METRICS)}}
             for i in ids
         )  # fmt: skip
+        steps = list(range(NUM_POINTS))
         db.metrics.insert_many(
-            {"run_id": i, "name": f"test/center/{m}", "steps": list(range(NUM_POINTS)), "values": NUM_POINTS * [0.125],
-             "timestamps": times, "gradient_evaluations": list(range(NUM_POINTS)), "stride": 1}
+            {"run_id": i, "name": f"test/center/{m}", "steps": steps, "values": NUM_POINTS * [i / num_runs],
+             "timestamps": times, "gradient_evaluations": steps, "stride": 1}
             for i in ids
             for m in range(NUM_METRICS)
         )  # fmt: skip
+        names = [f"test/center/{m}" for m in range(NUM_METRICS)]
+        db.packed.insert_many(
+            {"_id": i, "data": pack(dict.fromkeys(names, Series(steps, NUM_POINTS * [i / num_runs], steps, times)))}
+            for i in ids
+        )
 
 
 def main() -> None:

@@ -68,10 +68,10 @@ def connect(url: str | None = None, *, folder: str | Path = "results/database") 
         return client.get_default_database(DEFAULT_NAME)
     except OperationFailure as error:
         client.close()
-        raise DatabaseAwayError(f"database {where} refuses: {_reason(error)}; check user and password") from None
+        raise DatabaseAwayError(f"database {where} refuses: {reason(error)}; check user and password") from None
     except PyMongoError as error:
         client.close()
-        raise DatabaseAwayError(f"database {where} does not answer: {_reason(error)}") from None
+        raise DatabaseAwayError(f"database {where} does not answer: {reason(error)}") from None
 
 
 def full_url(url: str) -> str:
@@ -114,6 +114,6 @@ def address(database: Database[dict[str, Any]]) -> str:
     return f"{hosts}/{database.name}"
 
 
-def _reason(error: PyMongoError) -> str:
+def reason(error: PyMongoError) -> str:
     """The first clause of what pymongo says; the rest repeats it and lists the topology."""
     return redact(str(error)).splitlines()[0].split(" (configured", 1)[0].split(", Timeout:", 1)[0][:200]

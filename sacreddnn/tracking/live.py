@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
 from sacreddnn.tracking.database import close, prepare
+from sacreddnn.tracking.database import reason as reason_of
 from sacreddnn.tracking.mirror import Mirror
 from sacreddnn.tracking.plain import redact
 
@@ -112,7 +114,8 @@ class LiveMirror:
             self._mirror.push()
             self._points = self._mirror.points
         except Exception as error:  # whatever the database does, the run goes on
-            reason = redact(" ".join(str(error).split()))[:300] or type(error).__name__
+            told = reason_of(error) if isinstance(error, PyMongoError) else redact(" ".join(str(error).split()))[:300]
+            reason = told or type(error).__name__
             if self._reason != reason and not self._ending.is_set():
                 self._say(f"{reason}; the run goes on and is kept in {self._folder}")
             self._reason = reason

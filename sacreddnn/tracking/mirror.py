@@ -7,6 +7,7 @@ same code serves the live run, its end, and the replay of everything after the d
     runs      _id, uuid, config, result, status, info.metrics, artifacts, .. ; `spool.digest` is written last
               and says which state of the folder the database has in full
     metrics   one document a run and name: steps, values, timestamps, gradient_evaluations
+    packed    one document a finished run: the same, to be read at once (packed.py)
     fs        artifacts (GridFS)
 """
 
@@ -28,6 +29,7 @@ from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.database import address, prepare
 from sacreddnn.tracking.document import document, fit
 from sacreddnn.tracking.folder import Metrics, Series
+from sacreddnn.tracking.packed import pack
 from sacreddnn.tracking.plain import write_atomic
 from sacreddnn.tracking.spool import close_stale
 
@@ -90,7 +92,11 @@ class Mirror:
             if self._claim(entry) == digest and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
                 return Pushed()
+        if first:  # of an earlier attempt: the run has points to come
+            self._database.packed.delete_one({"_id": self.run_id})
         pushed = Pushed(points=self._push_metrics(), changed=True)
+        if entry["status"] != "RUNNING" and (data := pack(self._metrics.series)) is not None:
+            self._database.packed.replace_one({"_id": self.run_id}, {"data": data}, upsert=True)
         entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
         entry["info"]["metrics"] = [
             {"id": str(object_id(self._uuid, name)), "name": name} for name in self._metrics.series

@@ -24,6 +24,7 @@ def delete_from_database(database: Database[dict[str, Any]], run_id: int) -> boo
     for artifact in found.get("artifacts") or []:
         store.delete(artifact["file_id"])
     database.metrics.delete_many({"run_id": run_id})
+    database.packed.delete_one({"_id": run_id})
     database.runs.delete_one({"_id": run_id})
     return True
 

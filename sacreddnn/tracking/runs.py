@@ -17,6 +17,7 @@ from pymongo.database import Database
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.document import decoded, utc
 from sacreddnn.tracking.folder import Series
+from sacreddnn.tracking.packed import unpack
 from sacreddnn.tracking.plain import flat
 
 _WANTED = ("uuid", "status", "start_time", "stop_time", "config", "config_hash", "result", "info", "git", "host")
@@ -65,7 +66,9 @@ def load(
     ids: Iterable[int] | None = None,
     query: Mapping[str, Any] | None = None,
 ) -> list[Record]:
-    """The runs in a database in the order of their numbers; two queries for any number of runs.
+    """The runs in a database in the order of their numbers; two queries for any number of finished runs.
+
+    A third has the metrics of runs that are not packed: those that still run, and very long ones.
 
     Args:
         database: of `database.connect`.
@@ -79,7 +82,8 @@ def load(
     chosen = None if ids is None else set(ids)
     if chosen is not None:
         wanted["_id"] = _among(chosen)
-    records = {}
+    records: dict[int, Record] = {}
+    packed: set[int] = set()
     for entry in database.runs.find(wanted, dict.fromkeys(_WANTED, 1), sort=[("_id", 1)], batch_size=100_000):
         if chosen is not None and entry["_id"] not in chosen:
             continue
@@ -98,10 +102,15 @@ def load(
             git=entry.get("git") or {},
             host=decoded(entry.get("host") or {}),
         )
-    these = {} if ids is None and query is None else {"run_id": _among(records)}
+    these = {} if ids is None and query is None else {"_id": _among(records)}
+    for entry in database.packed.find(these, batch_size=100_000):
+        if entry["_id"] in records:
+            records[entry["_id"]].series = unpack(entry["data"])
+            packed.add(entry["_id"])
+    missing = records.keys() - packed
     # whole documents: taking fields out costs the embedded server three times the time of the query
-    for entry in database.metrics.find(these, batch_size=100_000):
-        if entry["run_id"] in records:
+    for entry in database.metrics.find({"run_id": _among(missing)}, batch_size=100_000) if missing else ():
+        if entry["run_id"] in missing:
             records[entry["run_id"]].series[entry["name"]] = Series(
                 entry["steps"], entry["values"], entry.get("gradient_evaluations", []), entry["timestamps"]
             )

@@ -8,6 +8,7 @@ import pytest
 from sacreddnn.tracking import document, folder, mirror
 from sacreddnn.tracking.database import prepare
 from sacreddnn.tracking.mirror import Mirror, replay
+from sacreddnn.tracking.runs import load, load_spool
 from sacreddnn.tracking.spool import Spool
 
 
@@ -274,3 +275,29 @@ def test_a_moved_folder_is_the_same_run(root, tmp_path, database):
     prepare(database)
     replay(tmp_path / "moved", database, force=True)
     assert database.runs.count_documents({}) == 1
+
+
+def test_a_finished_run_is_packed_and_a_resumed_one_is_not(root, database):
+    record(root)
+    replay(root, database)
+    (packed,) = database.packed.find()
+    spool = Spool.resume(root / "1", None)
+    live = Mirror(spool.folder, database)
+    spool.log("test/center/error", 1.0, 99)
+    live.push()
+    assert packed["_id"] == 1
+    assert database.packed.count_documents({}) == 0
+    assert load(database)[0].series["test/center/error"].steps[-1] == 99
+    spool.end("COMPLETED")
+    live.push()
+    spool.close()
+    assert database.packed.count_documents({}) == 1
+    assert load(database) == load_spool(root)
+
+
+def test_very_long_runs_are_not_packed(root, database, monkeypatch):
+    monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
+    record(root)
+    replay(root, database)
+    assert database.packed.count_documents({}) == 0
+    assert load(database) == load_spool(root)

@@ -28,6 +28,7 @@ def test_a_run_is_deleted_with_all_that_belongs_to_it(tmp_path, connect, databas
     assert not removal.delete_from_database(database, 1)
     assert [one["_id"] for one in database.runs.find()] == [2]
     assert {one["run_id"] for one in database.metrics.find()} == {2}
+    assert {one["_id"] for one in database.packed.find()} == {2}
     kept = {entry["file_id"] for one in database.runs.find() for entry in one["artifacts"]}
     assert {one["_id"] for one in database.fs.files.find()} == kept
     assert {one["files_id"] for one in database.fs.chunks.find()} == kept
