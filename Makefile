@@ -40,6 +40,10 @@ demo: install ## train LeNet on Fashion-MNIST with three algorithms, measure, co
 	$(RUN) scripts/train.py with demo rsgd training.lr=0.1 algorithm.coupling_growth=100 || [ $$? -eq 75 ]
 	$(RUN) scripts/report.py compare --tag demo --from-disk --out results/demo
 
+# Needs Node.js; options as ARGS="--port 9001", docs/dashboard.md.
+dashboard: install ## the recorded runs in a browser (Omniboard)
+	$(RUN) scripts/dashboard.py $(ARGS)
+
 test: install-dev ## the test suite
 	$(RUN) -m pytest --numprocesses auto
 
