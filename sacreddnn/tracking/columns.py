@@ -28,6 +28,8 @@ COLUMNS = {
     "run_tags": "config.tracking.tags",
 }
 COLLECTION = "omniboard.custom.columns"
+SETTINGS = "omniboard.settings"
+ROW_HEIGHT = 40  # pixels; Omniboard's own 70 show half as many runs
 SEEDED = "sacreddnn.dashboard"  # remembers what was seeded: a column that somebody deleted stays deleted
 
 
@@ -50,6 +52,9 @@ def seed(database: Database[dict[str, Any]]) -> int:
     for name, path in wanted.items():
         one = {"_id": object_id("column", name)}  # the same for everybody who seeds at this moment
         database[COLLECTION].update_one(one, {"$set": {"name": name, "config_path": path}}, upsert=True)
+    if database[SETTINGS].find_one({"name": "row_height"}) is None:
+        height = {"_id": object_id("setting", "row_height")}
+        database[SETTINGS].update_one(height, {"$set": {"name": "row_height", "value": ROW_HEIGHT}}, upsert=True)
     database[SEEDED].update_one({"_id": "columns"}, {"$addToSet": {"names": {"$each": list(new)}}}, upsert=True)
     return len(wanted)
 

@@ -108,12 +108,14 @@ async function exists(url) {
 
 // ---- the page
 
+const WIDTHS = {_id: 60, experiment_name: 115, status: 115, start_time: 165, test_error: 150, train_error: 150, local_energy: 150};
+
 // Omniboard keeps the columns to show in the browser. Before there are any, these are put there.
 function page() {
   const shown = ['_id', 'experiment_name', 'status', 'start_time', 'duration', ...COLUMNS.map(([name]) => name)];
   const hidden = ['tags', 'notes', 'hostname', 'command', 'stop_time', 'heartbeat', 'result'];
   const label = name => name.split('_').map(word => word.charAt(0).toUpperCase() + word.slice(1)).join(' ');
-  const width = name => (name === '_id' ? 70 : ['start_time', 'gradient_evaluations'].includes(name) ? 170 : 115);
+  const width = name => WIDTHS[name] || 100;
   const state = {
     columnOrder: shown,
     columnWidths: Object.fromEntries([...shown, ...hidden].map(name => [name, width(name)])),
@@ -141,7 +143,9 @@ function answer(response, status, headers, message) {
 const emit = http.Server.prototype.emit;
 http.Server.prototype.emit = function (event, request, response) {
   if (event !== 'request') return emit.apply(this, arguments);
-  response.setHeader('X-Frame-Options', 'DENY');
+  response.setHeader('X-Frame-Options', 'SAMEORIGIN');
+  // an HTML file among the artifacts may run its scripts, but not as this page
+  if (/\/api\/v1\/files\//i.test(request.url)) response.setHeader('Content-Security-Policy', 'sandbox allow-scripts');
   const refused = refusal(request);
   if (refused) return answer(response, ...refused);
   delete request.headers['x-http-method-override']; // else a POST may become anything
