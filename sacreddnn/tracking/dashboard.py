@@ -79,8 +79,8 @@ def show(arguments: argparse.Namespace) -> int:
     omniboard.node()
     if not omniboard.port_is_free(host, port):
         raise OmniboardError(f"port {port} is taken by another program; choose another: --port {port + 1}")
+    shown = prepare_columns(url, arguments.folder)  # first: whether there is a database is known at once
     start = omniboard.install(omniboard.place(), say=_say)
-    shown = prepare_columns(url, arguments.folder)
     current: dict[str, str] = {}
 
     def launch() -> Omniboard:
