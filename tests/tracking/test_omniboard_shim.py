@@ -33,7 +33,10 @@ const ask = async (name, query) => {
   return known[name].includes(value.text || value) ? {} : null;
 };
 exports.set = () => {};
-exports.Types = {ObjectId: class { constructor(text) { this.text = text; } }};
+exports.Types = {ObjectId: class { constructor(text) {
+  if (text.length !== 24) throw new TypeError('no id');
+  this.text = text;
+} }};
 exports.createConnection = (url, options) => {
   exports.given = [url, options];
   return {db: {collection: name => ({findOne: query => ask(name, query)})}};
