@@ -26,7 +26,7 @@ from sacreddnn.tracking.omniboard import Omniboard, OmniboardError
 from sacreddnn.tracking.plain import redact
 
 SHORTEST_PASSWORD = 8
-EVERYWHERE = "0.0.0.0"  # noqa: S104  (asked for by --public, and behind a password)
+EVERYWHERE = "0.0.0.0"  # asked for by --public, and behind a password
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,7 +28,9 @@ from sacreddnn.tracking.plain import mongo_password, redact
 VERSION = "2.16.1"
 SHIM = Path(__file__).with_name("omniboard_shim.js")
 UNUSED = ("web/node_modules", "web/src", "docs")  # of the package: 320 of its 532 MB
-NEEDS_NODE = "Node.js is needed: apt-get install nodejs npm, brew install node, or https://nodejs.org; then run it again"
+NEEDS_NODE = (
+    "Node.js is needed: apt-get install nodejs npm, brew install node, or https://nodejs.org; then run it again"
+)
 INSTALL_SECONDS = 900.0
 PORT_TAKEN = 98  # exit status, see the shim
 
@@ -72,7 +74,9 @@ def install(folder: Path, say: Callable[[str], None] = print) -> Path:
     if start.is_file():
         return start
     if folder.exists():
-        raise OmniboardError(f"{folder} exists but holds no Omniboard; remove it, or name another in SACREDDNN_OMNIBOARD")
+        raise OmniboardError(
+            f"{folder} exists but holds no Omniboard; remove it, or name another in SACREDDNN_OMNIBOARD"
+        )
     npm = shutil.which("npm")
     if npm is None:
         raise OmniboardError(NEEDS_NODE.replace("Node.js is", "npm, of Node.js, is"))
@@ -98,7 +102,7 @@ def install(folder: Path, say: Callable[[str], None] = print) -> Path:
 def _npm_install(npm: str, folder: Path) -> None:
     folder.mkdir()
     # a package of its own: npm would install into one that it finds further up
-    (folder / "package.json").write_text('{"private": true, "dependencies": {"omniboard": "%s"}}\n' % VERSION)
+    (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": {"omniboard": VERSION}}))
     # no scripts of 800 packages run here; Omniboard needs none
     command = [npm, "install", "--no-audit", "--no-fund", "--omit=dev", "--ignore-scripts", "--loglevel=error"]
     try:

@@ -246,7 +246,8 @@ def test_the_page_brings_the_columns(start):
     assert state["columnNameMap"]["test_error"] == "result.test/center/error"
     assert {"name": "test_error", "value": "result.test/center/error"} in state["metricAndCustomColumns"]
     chosen = {option["value"]: option["selected"] for option in state["dropdownOptions"]}
-    assert chosen["test_error"] and not chosen["notes"]
+    assert chosen["test_error"]
+    assert not chosen["notes"]
 
 
 def test_it_ends_with_who_started_it(board):
