@@ -28,6 +28,7 @@ pytest.importorskip("secantus", reason="needs the extra 'embedded'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # npm may have to install first
     pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium"),
     pytest.mark.skipif(None in map(shutil.which, ("node", "npm")), reason="needs Node.js: apt-get install nodejs npm"),
 ]
@@ -40,7 +41,7 @@ SMALL = [
 RUNS = (["sgd"], ["esgd"], ["rsgd"], ["sgd", "training.lr=1e30"])  # the last one diverges
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
 PATIENCE = 90  # seconds; a machine may be busy with ten other things
 
