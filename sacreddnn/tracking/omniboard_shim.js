@@ -79,8 +79,10 @@ function refusal(request) {
   const follows = reads && request.headers['sec-fetch-mode'] === 'navigate'; // a link from elsewhere
   // another name of this machine in a browser: a web site that has its name point here
   if (!host || !(LOCAL.test(host) || PASSWORD)) return [403, {}, 'open it as http://127.0.0.1'];
-  if (origin && origin.replace(/^https?:\/\//, '') !== host) return [403, {}, 'requests of other web sites are refused'];
-  if (!['none', 'same-origin'].includes(site) && !follows) return [403, {}, 'requests of other web sites are refused'];
+  const foreign = origin && origin.replace(/^https?:\/\//, '') !== host;
+  if (foreign || (!['none', 'same-origin'].includes(site) && !follows)) {
+    return [403, {}, 'requests of other web sites are refused'];
+  }
   if (!authorized(authorization)) {
     return [401, {'WWW-Authenticate': 'Basic realm="sacreddnn", charset="UTF-8"'}, 'the password is needed'];
   }
@@ -93,22 +95,27 @@ function refusal(request) {
 
 // ---- what exists
 
+const FILES = /\/api\/v1\/files\/(?:(download|preview|downloadAll|source|artifacts)\/)?([^/?]+)/i;
+
 // Asked for a missing one of these, Omniboard throws outside of the request and ends.
 async function exists(url) {
-  const [, kind, id] = /\/api\/v1\/files\/(?:(download|preview|downloadAll|source|artifacts)\/)?([^/?]+)/i.exec(url) || [];
+  const [, kind, id] = FILES.exec(url) || [];
   if (!id) return true;
   if (/^(downloadAll|source|artifacts)$/i.test(kind || '')) {
     return /^\d+$/.test(id) && (await connection.db.collection('runs').findOne({_id: Number(id)})) !== null;
   }
   if (!/^[0-9a-f]{24}$/i.test(id)) return false;
   const _id = new mongoose.Types.ObjectId(id);
-  const file = await connection.db.collection('fs.files').findOne({_id});
-  return file !== null && (Boolean(kind) || (await connection.db.collection('fs.chunks').findOne({files_id: _id})) !== null);
+  if ((await connection.db.collection('fs.files').findOne({_id})) === null) return false;
+  // without a kind Omniboard takes the first chunk, which an empty file has not
+  return Boolean(kind) || (await connection.db.collection('fs.chunks').findOne({files_id: _id})) !== null;
 }
 
 // ---- the page
 
-const WIDTHS = {_id: 60, experiment_name: 115, status: 115, start_time: 165, test_error: 150, train_error: 150, local_energy: 150};
+const WIDTHS = {
+  _id: 60, experiment_name: 115, status: 115, start_time: 165, test_error: 150, train_error: 150, local_energy: 150,
+};
 
 // Omniboard keeps the columns to show in the browser. Before there are any, these are put there.
 function page() {
@@ -119,7 +126,9 @@ function page() {
   const state = {
     columnOrder: shown,
     columnWidths: Object.fromEntries([...shown, ...hidden].map(name => [name, width(name)])),
-    dropdownOptions: [...shown, ...hidden].map(name => ({label: label(name), value: name, selected: shown.includes(name)})),
+    dropdownOptions: [...shown, ...hidden].map(name => {
+      return {label: label(name), value: name, selected: shown.includes(name)};
+    }),
     metricAndCustomColumns: COLUMNS.map(([name, value]) => ({name, value})),
     columnNameMap: {
       experiment_name: 'experiment.name', tags: 'omniboard.tags', notes: 'omniboard.notes', hostname: 'host.hostname',
