@@ -50,6 +50,10 @@ figure1: install ## the paper's Figure 1, on committee machines, into results/sh
 figure1-preview: install ## the same with fewer networks and curves, into results/shallow/preview (minutes)
 	$(call shallow,figure1-preview,figure1 figure1_preview out=results/shallow/preview)
 
+# Needs Node.js; options as ARGS="--port 9001", docs/dashboard.md.
+dashboard: install ## the recorded runs in a browser (Omniboard)
+	$(RUN) scripts/dashboard.py $(ARGS)
+
 test: install-dev ## the test suite
 	$(RUN) -m pytest --numprocesses auto
 

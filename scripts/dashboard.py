@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""The embedded database: `python scripts/dashboard.py start|status|stop`."""
+"""Recorded runs in a browser: `python scripts/dashboard.py`; start, status, stop: the embedded database alone."""
 
 import sys
 
-from sacreddnn.tracking.command import main
+from sacreddnn.tracking.dashboard import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -87,7 +87,8 @@ def document(folder: Path, num_points: int) -> dict[str, Any]:
             "versions": run.get("versions", {}),
             "status": run["status"],
             "start_time": utc(run["start_time"]),
-            "heartbeat": utc(run.get("heartbeat")),
+            # Omniboard's duration is from the start to the last heartbeat
+            "heartbeat": utc(run.get("stop_time") or run.get("heartbeat")),
             "stop_time": utc(run.get("stop_time")),
             "attempts": run["attempts"],
             "result": files.read_result(folder) or None,

@@ -98,9 +98,23 @@ def stop(folder: str | Path) -> bool:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)  # when it is our own child
                 if not _is_alive(folder):
+                    known = read_json(folder / "server.json") | {"stopped": True}
+                    write_atomic(folder / "server.json", json.dumps(known, indent=1) + "\n")
                     return True
                 time.sleep(0.05)
     raise ServerError(f"the embedded database in {folder} (process {pid}) does not end")
+
+
+def revive(folder: str | Path) -> str | None:
+    """The URL of the folder's server, which is started again when it died; None when it was told to `stop`.
+
+    Raises:
+        ServerError: it does not come up.
+    """
+    folder = Path(folder).resolve()
+    if _is_alive(folder):
+        return read_json(folder / "server.json").get("uri")
+    return None if read_json(folder / "server.json").get("stopped") else start(folder)
 
 
 def status(folder: str | Path) -> dict[str, Any]:

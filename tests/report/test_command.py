@@ -8,7 +8,7 @@ import pytest
 
 from sacreddnn import experiment
 from sacreddnn.report import command, run_figures
-from sacreddnn.tracking import command as database_command
+from sacreddnn.tracking import dashboard as database_command
 from sacreddnn.tracking import server
 
 SMALL = [
