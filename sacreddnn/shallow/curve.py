@@ -103,7 +103,7 @@ class LocalEntropyCurve:
             phi = log_p / num_weights + 0.5 * np.log(s2) + t * (t - q) / (2 * s2) - 0.5 * np.log(n - q**2)
             slope = -t / (2 * s2) - 0.5 * (t - 2 * q) / (n - q**2)  # of phi in q; 0 where q = t
         error = np.hypot(log_p_error / num_weights, slope * (0.0 if q_error is None else q_error))
-        return cls(d, phi, error, converged, residual, t, log_p, log_p_error, q, method, num_weights)
+        return cls(d, phi, error, converged & np.isfinite(phi), residual, t, log_p, log_p_error, q, method, num_weights)
 
 
 def local_entropy_curve(

@@ -95,7 +95,7 @@ def node(omega: Array, variance: Array) -> tuple[Array, Array, Array]:
     x = omega * scale
     log_right = log_ndtr(x)
     majority, pivotal = others(np.exp(log_right))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         # Z / H(-x): finite or, where unit k cannot matter, infinite
         relative = pivotal + np.where(majority > 0, majority * np.exp(-log_right), 0.0)
     g = pivotal * hazard(-x) / relative * scale
