@@ -20,8 +20,8 @@ ESGD = RSGD | {"algorithm": "esgd", "replicas": 1}
 SOLVERS = f"solvers={json.dumps({'rsgd_fast': RSGD, 'esgd': ESGD})}"
 TOY = [
     "patterns.name=synthetic", "patterns.classes=[0, 1]", "patterns.num_train=20", "patterns.num_validation=20",
-    "num_units=3", "restarts=2", "sigmas=[0.2, 0.5]", "curve.ts=[0.95, 0.9]", "curve.restarts=2", "curve.amp_restarts=1",
-    "curve.num_chains=3", "curve.num_sweeps=4", "curve.burn_in=4", "curve.num_direct=500", "on_disk",
+    "num_units=3", "restarts=2", "sigmas=[0.2, 0.5]", "curve.ts=[0.95, 0.9]", "curve.restarts=2",
+    "curve.amp_restarts=1", "curve.num_chains=3", "curve.num_sweeps=4", "curve.burn_in=4", "curve.num_direct=500", "on_disk",
 ]  # fmt: skip
 
 
@@ -73,7 +73,8 @@ def test_it_goes_on_where_it_was_stopped(call, tmp_path, monkeypatch):
     assert call(SOLVERS) == 128 + signal.SIGTERM
     monkeypatch.undo()
     stopped = tmp_path / "2"
-    files = {path: path.stat().st_mtime_ns for path in stopped.glob("artifacts/**/*") if path.suffix in (".npy", ".json")}
+    made = [path for path in stopped.glob("artifacts/**/*") if path.suffix in (".npy", ".json")]
+    files = {path: path.stat().st_mtime_ns for path in made}
     assert sum("sampling" in path.name for path in files) == 3
     argv = ["shallow.py", "with", "on_disk", f"tracking.root={tmp_path}", "resume=2"]
     assert shallow_command.main(argv) == COMPLETED

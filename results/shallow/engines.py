@@ -68,8 +68,9 @@ def section(title: str, network: tuple[Array, Array, Array], replica: bool = Fal
         cells = [f"{t}", f"{sampled.d[i]:.3f}", f"{size * sampled.phi[i]:.2f} ± {size * sampled.error[i]:.2f}"]
         cells += [f"{sampled.residual[i]:.3f}", *(cell(curve, i) for curve in columns.values())]
         if replica:  # log P_t of the same d: the other terms of Phi are the network's
-            d = columns["AMP"].d[i]
-            cells.append(f"{columns['AMP'].log_p[i] + size * (theory.local_entropy(d, alpha) - columns['AMP'].phi[i]):.2f}")
+            of_amp = columns["AMP"]
+            away = theory.local_entropy(of_amp.d[i], alpha) - of_amp.phi[i]
+            cells.append(f"{of_amp.log_p[i] + size * away:.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, "", "CPU seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()) + "."]
 

@@ -147,6 +147,7 @@ def local_entropy_curve(
             t, zero, t.copy(), converged=zero == 0, residual=zero, method=method, num_weights=weights.size,
             log_p_error=zero,
         )  # fmt: skip
-    engine = importlib.import_module(f"sacreddnn.shallow.{METHODS[method]}")  # only the one asked for: numba is slow to import
+    # only the one asked for: numba is slow to import
+    engine = importlib.import_module(f"sacreddnn.shallow.{METHODS[method]}")
     curve: LocalEntropyCurve = engine.curve(weights, patterns, labels, t, **options)
     return curve

@@ -134,9 +134,7 @@ def test_entropy_sgd_is_its_equations():
 def test_entropy_sgd_of_one_inner_step_is_sgd():
     x, y = problem()
     sgd = descent.replicated_sgd(x, y, SHORT, **SIZE)
-    esgd = descent.entropy_sgd(
-        x, y, SHORT, coupling=Growth(0.1, 1.0), inner_steps=1, averaging=0.0, noise=0.0, **SIZE
-    )
+    esgd = descent.entropy_sgd(x, y, SHORT, coupling=Growth(0.1, 1.0), inner_steps=1, averaging=0.0, noise=0.0, **SIZE)
     np.testing.assert_allclose(esgd.weights, sgd.weights, atol=1e-4)
     assert esgd.num_errors == sgd.num_errors
 
@@ -195,8 +193,10 @@ def test_restarts_with_errors_go_on_and_keep_their_best():
     # a restart that makes no errors any more is left alone
     x, y = problem(num_inputs=101, num_patterns=20)
     longer = Schedule(30, 10, Growth(10.0, 1.0), Growth(0.5, 10.0), Growth(0.1, 100.0))
-    learned = [descent.replicated_sgd(x, y, dataclasses.replace(longer, finish=f), **options | SIZE | {"num_restarts": 8})
-               for f in (0, 50)]  # fmt: skip
+    learned = [
+        descent.replicated_sgd(x, y, dataclasses.replace(longer, finish=f), num_units=3, num_restarts=8)
+        for f in (0, 50)
+    ]
     done = [r for r, errors in enumerate(learned[0].num_errors) if not errors]
     assert done
     np.testing.assert_array_equal(learned[0].weights[done], learned[1].weights[done])

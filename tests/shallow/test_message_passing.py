@@ -8,7 +8,15 @@ import pytest
 from scipy.special import ndtr
 from shallow_cases import drawn, needs_fashion, solved, trained
 
-from sacreddnn.shallow import amp, amp_matrix, committee, correlated_vote, expectation_propagation, message_passing, vote
+from sacreddnn.shallow import (
+    amp,
+    amp_matrix,
+    committee,
+    correlated_vote,
+    expectation_propagation,
+    message_passing,
+    vote,
+)
 from sacreddnn.shallow.curve import local_entropy_curve
 
 ENGINES = {

@@ -96,7 +96,7 @@ def test_sampling_has_the_curve_of_the_theory():
 
 
 def test_the_bayes_point_of_instances():
-    """The mean of all solutions: its overlap with the teacher is sqrt(Q), and its curve that of the theory, far above."""
+    """The mean of all solutions: its overlap with the teacher is sqrt(Q), its curve that of the theory, far above."""
     found, log_ps, Q = [], [], theory.typical_overlap(ALPHA)
     for seed in range(12):
         w, x, y = solved(1, 1000, 500, seed=seed)
