@@ -21,7 +21,8 @@ SOLVERS = f"solvers={json.dumps({'rsgd_fast': RSGD, 'esgd': ESGD})}"
 TOY = [
     "patterns.name=synthetic", "patterns.classes=[0, 1]", "patterns.num_train=20", "patterns.num_validation=20",
     "num_units=3", "restarts=2", "sigmas=[0.2, 0.5]", "curve.ts=[0.95, 0.9]", "curve.restarts=2",
-    "curve.amp_restarts=1", "curve.num_chains=3", "curve.num_sweeps=4", "curve.burn_in=4", "curve.num_direct=500", "on_disk",
+    "curve.amp_restarts=1", "curve.num_chains=3", "curve.num_sweeps=4", "curve.burn_in=4", "curve.num_direct=500",
+    "on_disk",
 ]  # fmt: skip
 
 
