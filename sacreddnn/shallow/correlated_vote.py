@@ -11,7 +11,7 @@ linear in each p_k,
     d2Z         = Int Dx W_jk r_j r_k        W_jk = P(half - 1 of all but j, k) - P(half of them);  W_k r_k' for j = k
     g = dZ/Z        Gamma = g g^T - d2Z/Z
 
-The mean over x is by Gauss and Hermite.
+The mean over x is by Gauss and Hermite; for s = -1 the nodes x and -x are conjugate, and one of each pair is enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.special import erfc
 
 from sacreddnn.shallow.committee import Array
 
-NUM_NODES = 16
+NUM_NODES = 16  # even
 ROUNDS = 60  # of the fit
 LARGEST = 0.9  # a D^-1 a for s = -1; at 1 the fitted V is singular
 
@@ -40,11 +40,7 @@ def one_factor(V: Array) -> tuple[Array, Array, Array]:
         return diagonal.copy(), np.zeros_like(diagonal), s
     size = np.sqrt(np.abs(off).sum((1, 2)) / (num_units * (num_units - 1)))
     a = np.repeat(size[:, None], num_units, axis=1)
-    for _ in range(ROUNDS):
-        for k in range(num_units):
-            square = (a**2).sum(1) - a[:, k] ** 2
-            product = np.einsum("pl,pl->p", off[:, k], a)
-            a[:, k] = np.where(square > 0, s * product / np.where(square > 0, square, 1.0), 0.0)
+    descend(off, s, a, ROUNDS)
     # D must stay positive for s = +1, and V for s = -1
     load = np.where(s > 0, (a**2 / diagonal).max(1), (a**2 / (diagonal + a**2)).sum(1))
     a *= np.where(load > LARGEST, np.sqrt(LARGEST / np.maximum(load, 1e-300)) * 0.9, 1.0)[:, None]
@@ -63,15 +59,32 @@ def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
     D, a, s = one_factor(V)
     x, weight = np.polynomial.hermite_e.hermegauss(NUM_NODES)
     weight /= np.sqrt(2 * np.pi)
-    sigma = np.sqrt(D)[:, None, :]
-    root = np.sqrt(s.astype(complex))[:, None, None]
-    fields = (omega[:, None, :] + root * a[:, None, :] * x[:, None]) / sigma  # (P, nodes, K)
-    right = 0.5 * erfc(-fields / np.sqrt(2))
-    slope = np.exp(-(fields**2) / 2) / np.sqrt(2 * np.pi) / sigma
-    Z, first, second = derivatives(right, slope, -fields / sigma * slope, weight)
+    half = NUM_NODES // 2
+    Z, first, second = np.empty(len(V)), np.empty_like(omega), np.empty_like(V)
+    for root, nodes, weights in ((1j, x[half:], 2 * weight[half:]), (1 + 0j, x, weight)):
+        of = s == (root**2).real
+        sigma = np.sqrt(D[of])[:, None, :]
+        fields = (omega[of][:, None, :] + root * a[of][:, None, :] * nodes[:, None]) / sigma  # (P, nodes, K)
+        right = 0.5 * erfc(-fields / np.sqrt(2))
+        slope = np.exp(-(fields**2) / 2) / np.sqrt(2 * np.pi) / sigma
+        Z[of], first[of], second[of] = derivatives(right, slope, -fields / sigma * slope, weights)
     with np.errstate(divide="ignore", invalid="ignore"):  # a vote that cannot be right: found by what is not finite
         g = first / Z[:, None]
         return np.log(Z), g, g[:, :, None] * g[:, None, :] - second / Z[:, None, None]
+
+
+@njit(cache=True)
+def descend(off, s, a, num_rounds):  # type: ignore[no-untyped-def]
+    """Improve the fit in place, one a_k after another to its least squares value given the others."""
+    for mu in range(a.shape[0]):
+        for _ in range(num_rounds):
+            for k in range(a.shape[1]):
+                product, square = 0.0, 0.0
+                for j in range(a.shape[1]):
+                    if j != k:
+                        product += off[mu, k, j] * a[mu, j]
+                        square += a[mu, j] ** 2
+                a[mu, k] = s[mu] * product / square if square > 0 else 0.0
 
 
 @njit(cache=True)
