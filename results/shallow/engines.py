@@ -21,9 +21,9 @@ from sacreddnn.shallow.relaxation import Growth
 TS = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6)
 SLOW = descent.Schedule(400, 25, Growth(30.0, 3.0), Growth(0.5, 10.0), Growth(0.1, 100.0), finish=200)
 ENGINES = {
-    "EP": {"method": "ep"},
-    "AMP": {"method": "amp"},
-    "AMP K x K": {"method": "amp", "correlated": True},
+    "EP": {"method": "ep", "max_iterations": 60},
+    "AMP": {"method": "amp", "max_iterations": 500},
+    "AMP K x K": {"method": "amp", "correlated": True, "max_iterations": 150},
 }
 
 

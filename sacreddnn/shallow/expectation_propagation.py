@@ -130,7 +130,7 @@ def curve(
     ts: Array,
     *,
     damping: float | None = None,
-    max_iterations: int = 200,
+    max_iterations: int = 100,
     tolerance: float = 1e-7,
 ) -> LocalEntropyCurve:
     """The local entropy by EP; arguments as in message_passing.follow and curve.local_entropy_curve.

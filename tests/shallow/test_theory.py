@@ -109,7 +109,7 @@ def test_the_bayes_point_of_instances():
         assert (found[-1].phi > 0.6 * typical.phi).all()
     assert np.mean(log_ps) / 1000 == pytest.approx(theory.around_teacher(Q, ALPHA).entropy, rel=0.02)
     d, phi = (np.mean([getattr(curve, name) for curve in found], axis=0) for name in ("d", "phi"))
-    np.testing.assert_allclose(phi, [theory.local_entropy(one, ALPHA, "bayes") for one in d], rtol=0.04)
+    np.testing.assert_allclose(phi, [theory.local_entropy(one, ALPHA, "bayes") for one in d], rtol=0.06)
 
 
 @pytest.mark.parametrize(
