@@ -44,7 +44,7 @@ class ScalarAmp:
 
     name = "amp"
     norm_tolerance = 1e-6
-    dampings = (0.0, 0.5, 0.8, 0.95)
+    dampings: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95)
 
     def __init__(self, weights: Array, F: Array) -> None:
         self.weights, self.F, self.F2 = weights, F, F**2

@@ -37,7 +37,7 @@ class MatrixAmp:
 
     name = "amp"
     norm_tolerance = 1e-4  # the vote is a quadrature after a fit, so the identity holds as well as the fit
-    dampings = (0.0, 0.5, 0.8, 0.95)
+    dampings: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95)
 
     def __init__(self, weights: Array, F: Array) -> None:
         self.w, self.F, self.F2 = np.ascontiguousarray(weights.T), F, F**2  # (N, K)

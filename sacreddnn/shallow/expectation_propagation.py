@@ -57,7 +57,7 @@ class ExpectationPropagation:
 
     name = "ep"
     norm_tolerance = 1e-6
-    dampings = (0.5, 0.7, 0.9)
+    dampings: tuple[float, ...] = (0.5, 0.7, 0.9)
 
     def __init__(self, weights: Array, F: Array) -> None:
         self.num_inputs = weights.shape[1]
