@@ -97,7 +97,7 @@ def test_the_fit_of_one_factor():
     strong = np.array([[[1.0, -0.49, -0.49], [-0.49, 1.0, -0.49], [-0.49, -0.49, 1.0]]])
     D, found, s = correlated_vote.one_factor(strong)
     assert (D > 0).all()
-    assert (found**2 / D).sum() < 1
+    assert (found**2 / D).sum() < 0.9  # well away from a singular V
 
 
 def test_one_unit_has_the_same_amp_with_and_without_matrices():

@@ -34,6 +34,20 @@ def test_chains_agree_with_drawing(num_units, num_inputs, num_patterns, sampler)
 
 
 @pytest.mark.usefixtures("mostly_chains")
+def test_chains_of_a_network_with_training_errors():
+    w, x, y = solved(3, 7, 10)
+    y = y.copy()
+    y[:2] = -y[:2]
+    found = local_entropy_curve(w, x, y, ts=TS, num_sweeps=1500)
+    assert found.converged.all()
+    for i, t in enumerate(TS):
+        log_p, error, q, q_error = drawn(w, x, y, t, draws=200_000)
+        assert abs(found.log_p[i] - log_p) < 4 * math.hypot(error, found.log_p_error[i]) + 1e-9
+        assert found.log_p_error[i] < 0.1
+        assert abs(found.q[i] - q) < 5 * math.hypot(q_error, 0.005)
+
+
+@pytest.mark.usefixtures("mostly_chains")
 @pytest.mark.parametrize("sampler", sampling.SAMPLERS)
 def test_error_bars_are_honest(sampler):
     """Over seeds the deviations are as large as the error bars say."""
