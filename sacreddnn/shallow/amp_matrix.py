@@ -94,7 +94,7 @@ class MatrixAmp:
         precision = A + lam * np.eye(K)
         try:
             factor = np.linalg.cholesky(precision)
-            S = np.linalg.inv(precision)
+            S = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         except np.linalg.LinAlgError:  # also of what is not finite
             return None
         log_det = 2 * np.log(np.einsum("ikk->ik", factor)).sum() - len(A) * K * np.log(lam)

@@ -100,7 +100,8 @@ class ExpectationPropagation:
                 return np.nan, np.full_like(q, np.nan), np.full_like(q, np.nan)
             a, mean, T = t * self.base[:, k], posterior.mean, tau[:, k]
             b = nu[:, k] - T * mean
-            log_p += -0.5 * posterior.log_det + nu[:, k] @ a - 0.5 * T @ a**2 + 0.5 * (nu[:, k] - T * a) @ (mean - a)
+            shift = nu[:, k] @ a - 0.5 * T @ a**2 + 0.5 * (nu[:, k] - T * a) @ (mean - a)
+            log_p += float(shift) - 0.5 * posterior.log_det
             q[k] += s2 * self.base[:, k] @ b / num_inputs
             norms[k] += (2 * s2 * a @ b + s2**2 * b @ self.gram @ b
                          - s2 * T @ posterior.covariance.diagonal()) / num_inputs  # fmt: skip
