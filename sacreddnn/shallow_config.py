@@ -27,7 +27,7 @@ class PatternsConfig(Section):
     @classmethod
     def _two(cls, classes: list[int | str]) -> list[int | str]:
         if len(classes) != 2:
-            raise ValueError(f"{classes} is not allowed, give two classes: that of label -1 and that of label +1")
+            raise ValueError(f"{classes} is not allowed, give two classes, that of label -1 and that of label +1")
         return classes
 
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sacreddnn.shallow import message_passing, vote
+from sacreddnn.shallow.amp_matrix import MatrixAmp
 from sacreddnn.shallow.committee import Array
 from sacreddnn.shallow.curve import LocalEntropyCurve
 
@@ -43,6 +44,7 @@ class ScalarAmp:
 
     name = "amp"
     norm_tolerance = 1e-6
+    dampings: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95)
 
     def __init__(self, weights: Array, F: Array) -> None:
         self.weights, self.F, self.F2 = weights, F, F**2
@@ -97,11 +99,22 @@ def curve(
     labels: Array,
     ts: Array,
     *,
+    correlated: bool = False,
     damping: float | None = None,
     max_iterations: int = 2000,
     tolerance: float = 1e-8,
 ) -> LocalEntropyCurve:
-    """The local entropy by AMP; arguments as in message_passing.follow and curve.local_entropy_curve.
+    """The local entropy by AMP; other arguments as in message_passing.follow and curve.local_entropy_curve.
+
+    Args:
+        weights: w~ on its spheres.
+        patterns: shape (P, N).
+        labels: +-1.
+        ts: falling.
+        correlated: whether each weight has a K x K covariance, see amp_matrix.py; far slower.
+        damping: see message_passing.follow.
+        max_iterations: ..
+        tolerance: ..
 
     Returns:
         The curve; `error` is NaN, AMP does not know its error. Points are converged as message_passing.py says.
@@ -110,8 +123,9 @@ def curve(
     iterations a point.
     """
     F = labels[:, None] * patterns / np.sqrt(weights.shape[1])
+    engine: message_passing.Engine = MatrixAmp(weights, F) if correlated else ScalarAmp(weights, F)
     return message_passing.follow(
-        ScalarAmp(weights, F), weights, F, ts, damping=damping, max_iterations=max_iterations, tolerance=tolerance
+        engine, weights, F, ts, damping=damping, max_iterations=max_iterations, tolerance=tolerance
     )
 
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sacreddnn.shallow import committee
 from sacreddnn.shallow.committee import Array
 
-METHODS = ("sampling", "ep", "amp")  # each a file of this package with a function `curve`
+METHODS = {"sampling": "sampling", "ep": "expectation_propagation", "amp": "amp"}  # files with a function `curve`
 TS = (0.99, 0.98, 0.97, 0.95, 0.92, 0.89, 0.86, 0.82, 0.78, 0.74)
 
 
@@ -103,7 +103,7 @@ class LocalEntropyCurve:
             phi = log_p / num_weights + 0.5 * np.log(s2) + t * (t - q) / (2 * s2) - 0.5 * np.log(n - q**2)
             slope = -t / (2 * s2) - 0.5 * (t - 2 * q) / (n - q**2)  # of phi in q; 0 where q = t
         error = np.hypot(log_p_error / num_weights, slope * (0.0 if q_error is None else q_error))
-        return cls(d, phi, error, converged, residual, t, log_p, log_p_error, q, method, num_weights)
+        return cls(d, phi, error, converged & np.isfinite(phi), residual, t, log_p, log_p_error, q, method, num_weights)
 
 
 def local_entropy_curve(
@@ -125,11 +125,13 @@ def local_entropy_curve(
         method: "sampling" draws solutions exactly and has error bars: the truth, and what to use on data. "amp"
             (approximate message passing) is right on random patterns and off by a factor on images, whose pixels are
             correlated, though it converges there. "ep" (expectation propagation with the full covariance of the
-            patterns) is exact for K = 1 and up to tens of percent off for more units.
-        options: of the engine, see `curve` of sampling.py, ep.py, amp.py.
+            patterns) is all but exact for K = 1 and up to tens of percent off for more units. Both count networks
+            without training errors only, and refuse a w~ that has some.
+        options: of the engine, see `curve` of sampling.py, expectation_propagation.py, amp.py.
 
     Raises:
         ValueError: an unknown method, ts out of order or out of range, shapes that do not fit, labels that are not +-1.
+        TypeError: an option that the engine has not got.
     """
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not allowed, allowed: {', '.join(METHODS)}")
@@ -139,6 +141,13 @@ def local_entropy_curve(
     weights = committee.normalized(np.atleast_2d(np.asarray(network, dtype=float)))
     patterns, labels = np.asarray(patterns, dtype=float), np.asarray(labels, dtype=float)
     committee.check(weights, patterns, labels)
-    engine = importlib.import_module(f"sacreddnn.shallow.{method}")  # only the one asked for: numba is slow to import
+    if not len(labels):  # every network is a solution
+        zero = np.zeros_like(t)
+        return LocalEntropyCurve.of(
+            t, zero, t.copy(), converged=zero == 0, residual=zero, method=method, num_weights=weights.size,
+            log_p_error=zero,
+        )  # fmt: skip
+    # only the one asked for: numba is slow to import
+    engine = importlib.import_module(f"sacreddnn.shallow.{METHODS[method]}")
     curve: LocalEntropyCurve = engine.curve(weights, patterns, labels, t, **options)
     return curve

@@ -1,7 +1,8 @@
 r"""What AMP and EP have in common: they follow a fixed point down in t, and vouch for it only after checks.
 
 A fixed point at one t starts from that of the t before, nearer to the network, where messages are small. Damping is
-raised from one value to the next of `DAMPINGS` until it converges. A point counts as converged if
+raised from one value of the engine to the next until it converges. Where no damping helps the curve ends: what lies
+further out is not tried. A point counts as converged if
 
 1. the last change of a message, undamped, is below the tolerance,
 2. log P_t is finite and within the bounds that hold for any network and any patterns,
@@ -13,6 +14,9 @@ raised from one value to the next of `DAMPINGS` until it converges. A point coun
 
 A value that fails is returned with converged=False and what was violated as its residual, never silently. That all of
 it holds does not make a value right: see amp.py on images.
+
+Solutions here make no error at all. A network with training errors is refused: "no more errors than it" is not a
+product over patterns, which messages need.
 """
 
 from __future__ import annotations
@@ -27,7 +31,6 @@ from sacreddnn.shallow import committee
 from sacreddnn.shallow.committee import Array
 from sacreddnn.shallow.curve import LocalEntropyCurve
 
-DAMPINGS = (0.0, 0.5, 0.8, 0.95)
 SLACK = 0.02  # of the bounds, relative: message passing is exact for large N only
 State = Any
 
@@ -37,6 +40,7 @@ class Engine(Protocol):
 
     name: str
     norm_tolerance: float  # of check 3
+    dampings: tuple[float, ...]  # to try, rising
 
     def start(self, t: float) -> State:
         """Messages without patterns."""
@@ -65,12 +69,12 @@ def follow(
         weights: w~, shape (K, N), |w~_k|^2 = N.
         F: label times pattern over sqrt(N), shape (P, N).
         ts: falling, in (0, 1).
-        damping: fraction of the old messages kept, in [0, 1); None: raised through `DAMPINGS` as needed.
+        damping: fraction of the old messages kept, in [0, 1); None: raised through those of the engine as needed.
         max_iterations: at each t and damping.
         tolerance: of the messages.
 
     Raises:
-        ValueError: damping, max_iterations or tolerance out of range.
+        ValueError: damping, max_iterations or tolerance out of range; a network with training errors.
     """
     if damping is not None and not 0 <= damping < 1:
         raise ValueError(f"damping: {damping} is not allowed, give a number in [0, 1) or None")
@@ -78,8 +82,13 @@ def follow(
         raise ValueError(
             f"max_iterations: {max_iterations} and tolerance={tolerance} are not allowed, give >= 1 and > 0"
         )
-    ladder = DAMPINGS if damping is None else (damping,)
-    log_p, q, residual, converged = (np.full(len(ts), np.nan) for _ in range(4))
+    if wrong := int(((F @ weights.T > 0).sum(1) <= len(weights) // 2).sum()):
+        raise ValueError(
+            f"method: {engine.name!r} counts networks without training errors, this one has {wrong}; use 'sampling'"
+        )
+    ladder = engine.dampings if damping is None else (damping,)
+    log_p, q, residual = np.full(len(ts), np.nan), np.full(len(ts), np.nan), np.full(len(ts), np.inf)
+    converged = np.zeros(len(ts), dtype=bool)
     state, rung, intact = None, 0, True
     for i, t in enumerate(ts):
         begin = engine.start(t) if state is None else state
@@ -92,10 +101,11 @@ def follow(
         violation = max(change, _outside(weights, F, t, log_p[i]), _norms(t, q_units, norms, engine.norm_tolerance))
         intact = intact and violation < tolerance
         residual[i], converged[i] = violation, intact
-        if change < tolerance:
-            state = reached
+        if not change < tolerance:
+            break
+        state = reached
     return LocalEntropyCurve.of(
-        ts, log_p, q, converged=converged == 1, residual=residual, method=engine.name, num_weights=weights.size
+        ts, log_p, q, converged=converged, residual=residual, method=engine.name, num_weights=weights.size
     )
 
 

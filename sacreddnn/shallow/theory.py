@@ -125,7 +125,8 @@ def around_teacher(r: float, alpha: float) -> Entropy:
         return q - r * r - 2 * alpha * (1 - q) * float(_DZ @ (weight * hazard(x) ** 2))
 
     low = r * r + _EDGE * (1 - r * r)  # two solutions at cosine r from one point have this overlap at least
-    q = float(brentq(slope, low, 1 - _EDGE * (1 - r), xtol=1e-15)) if slope(low) < 0 else low
+    high = min(1 - _EDGE * (1 - r), 1 - 1e-15)
+    q = float(brentq(slope, low, high, xtol=1e-15)) if slope(low) < 0 else low
     weight, x = parts(q)
     entropy = 0.5 * math.log1p(-q) + (q - r * r) / (2 * (1 - q)) + 2 * alpha * float(_DZ @ (weight * log_h(x)))
     return Entropy(entropy, q)

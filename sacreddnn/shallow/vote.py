@@ -89,16 +89,16 @@ def node(omega: Array, variance: Array) -> tuple[Array, Array, Array]:
         variance: their variances, > 0, same shape.
 
     Returns:
-        log Z, shape (P,); g and Gamma, shape (P, K).
+        log Z, shape (P,); g and Gamma, shape (P, K). NaN and -inf where, for K > 1, Z underflows.
     """
     scale = 1 / np.sqrt(variance)
     x = omega * scale
     log_right = log_ndtr(x)
     majority, pivotal = others(np.exp(log_right))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         # Z / H(-x): finite or, where unit k cannot matter, infinite
         relative = pivotal + np.where(majority > 0, majority * np.exp(-log_right), 0.0)
-    g = pivotal * hazard(-x) / relative * scale
-    best = x.argmax(1)[:, None]  # any unit gives the same Z; the one that is right most surely does not underflow
-    log_z = np.take_along_axis(log_right + np.log(relative), best, 1)[:, 0]
+        g = pivotal * hazard(-x) / relative * scale
+        best = x.argmax(1)[:, None]  # any unit gives the same Z; the one that is right most surely does not underflow
+        log_z = np.take_along_axis(log_right + np.log(relative), best, 1)[:, 0]
     return log_z, g, g * (g + x * scale)
