@@ -26,7 +26,7 @@ class EventFiles:
         from torch.utils.tensorboard import SummaryWriter
 
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        self._writer = SummaryWriter(str(folder / FOLDER))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / FOLDER))
         self._metrics = Metrics(folder)
         self._written: dict[str, int] = {}
         self._lock = threading.Lock()  # a heartbeat may still go on when the run ends
@@ -39,11 +39,11 @@ class EventFiles:
                 series = self._metrics.series[name]
                 start = 0 if name in rewritten else self._written.get(name, 0)
                 for i in range(start, len(series.steps)):
-                    self._writer.add_scalar(name, series.values[i], series.steps[i])  # type: ignore[no-untyped-call]
+                    self._writer.add_scalar(name, series.values[i], series.steps[i])
                 self._written[name] = len(series.steps)
-            self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.flush()
 
     def close(self) -> None:
         """Write the rest and close."""
         self.refresh()
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
