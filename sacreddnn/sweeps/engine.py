@@ -29,6 +29,7 @@ SETTINGS = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+LOCAL_STARTS = 3  # tries to start Ray here: it gives up when its parts take half a minute, as on a busy machine they may
 OBJECT_STORE = 80 * 2**20  # bytes of shared memory; only outcomes go through it
 
 
@@ -45,7 +46,7 @@ class RayEngine:
     """
 
     def __init__(self, trial: TrialConfig, address: str | None = None, num_cpus: int | None = None) -> None:
-        for name, value in SETTINGS.items():
+        for name, value in (SETTINGS | authentication()).items():
             os.environ.setdefault(name, value)
         try:
             import ray
@@ -58,12 +59,17 @@ class RayEngine:
                 "address": "local", "num_cpus": num_cpus or available_cpus(), "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE,
             }  # fmt: skip
-        try:
-            ray.init(**{"address": address, **options})
-        except Exception as error:  # of many types, from a wrong address to another version of Ray
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            where = f"--address {address}: cannot be joined" if address else "ray: does not start here"
-            raise ConfigError(f"{where} ({first})") from None
+        for more_tries in reversed(range(1 if address else LOCAL_STARTS)):
+            try:
+                ray.init(**{"address": address, **options})
+                break
+            except Exception as error:  # of many types, from a wrong address to another version of Ray
+                if more_tries:
+                    ray.shutdown()
+                    continue
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                where = f"--address {address}: cannot be joined" if address else "ray: does not start here"
+                raise ConfigError(f"{where} ({first})") from None
         try:
             self._refuse_the_impossible()
         except ConfigError:
@@ -129,6 +135,16 @@ class RayEngine:
     def close(self) -> None:
         """Leave the cluster; what was started here ends."""
         self._ray.shutdown()
+
+
+def authentication() -> dict[str, str]:
+    """The setting with which a cluster that asks for a token is joined.
+
+    Newer versions of Ray ask for one as soon as the user who starts the cluster has one, and every sweep without a
+    cluster makes one. Who joins would be refused, though, unless told to show it.
+    """
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return {"RAY_AUTH_MODE": "token"} if os.environ.get("RAY_AUTH_TOKEN") or Path(path).is_file() else {}
 
 
 def available_cpus() -> int:
