@@ -1,10 +1,10 @@
-"""A sweep keeps its slots busy: of 20 short trials on two cores at most a tenth of the slots' time is not spent in trials.
+"""A sweep keeps its slots busy: with 20 short trials on two cores a tenth of their time at most goes elsewhere.
 
 The whole command `sweep.py FILE.yaml`, started as people start it: checks, start of Ray, 20 trials of eight seconds (a
-process that keeps a core busy and leaves the record of a run), end of Ray. A trial's seconds are those between the first
-and the last line of its own process. The rows: what is missing to slots x wall time, over the whole command and from the
-start of the first trial to the end of the last; the seconds before and after the trials; and those between the end of
-a trial and the start of the next in the same slot.
+process that keeps a core busy and leaves the record of a run), end of Ray. A trial's seconds are those between the
+first and the last line of its own process. The rows: what is missing to slots x wall time, over the whole command and
+from the start of the first trial to the end of the last; the seconds before and after the trials; and those between
+the end of a trial and the start of the next in the same slot.
 """
 
 from __future__ import annotations

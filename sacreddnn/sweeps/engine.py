@@ -29,7 +29,7 @@ SETTINGS = {
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-LOCAL_STARTS = 3  # tries to start Ray here: it gives up when its parts take half a minute, as on a busy machine they may
+LOCAL_STARTS = 3  # tries to start Ray here: it gives up after half a minute, which on a busy machine is not enough
 OBJECT_STORE = 80 * 2**20  # bytes of shared memory; only outcomes go through it
 
 

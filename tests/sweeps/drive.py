@@ -1,4 +1,4 @@
-"""`scripts/sweep.py` with another training: `drive.py TRAIN.py FILE.yaml [options]`, and --patient SECONDS for busy runs."""
+"""`scripts/sweep.py` with another training: `drive.py TRAIN.py FILE.yaml [options] [--patient SECONDS]` (busy runs)."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`scripts/train.py` without figures; after its fifth epoch it waits until a file `go` lies beside the folder of runs."""
+"""`scripts/train.py` without figures, which waits after its fifth epoch for a file `go` beside the folder of runs."""
 
 import sys
 import time

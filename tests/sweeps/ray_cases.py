@@ -219,7 +219,8 @@ def two_namespaces():
             ip("-n", name, "addr", "add", f"10.213.7.{i + 1}/24", "dev", end)
             ip("-n", name, "link", "set", end, "up")
             ip("-n", name, "link", "set", "lo", "up")
-        yield [["ip", "netns", "exec", name] for name in names], lambda: ip("-n", names[0], "link", "set", ends[0], "down")
+        inside = [["ip", "netns", "exec", name] for name in names]
+        yield inside, lambda: ip("-n", names[0], "link", "set", ends[0], "down")
     except subprocess.CalledProcessError as error:
         raise OSError(error.stderr.decode().strip()) from None
     finally:

@@ -46,10 +46,11 @@ def test_a_database_that_goes_away_in_the_middle_loses_nothing(tmp_path, monkeyp
         assert [one.kind for one in states.values()] == ["done"]
         assert launch.pending == set(launch.hashes)
         assert command._end(runs, states, launch.pending, False) == command.NOT_IN_DATABASE
-        assert "1 runs are not yet all in the database; later: python scripts/report.py replay" in capsys.readouterr().out
+        assert "1 runs are not yet all in the database; later: python scripts/report" in capsys.readouterr().out
 
         server.start(folder)
-        replay = [sys.executable, "scripts/report.py", "replay", "--root", tmp_path / "runs", "--mongo-url", fixed["tracking.mongo_url"]]
+        words = ["--root", tmp_path / "runs", "--mongo-url", fixed["tracking.mongo_url"]]
+        replay = [sys.executable, "scripts/report.py", "replay", *words]
         done = subprocess.run(replay, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr
         with MongoClient(url) as client:
