@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 LOCAL_STARTS = 3  # tries to start Ray here: it gives up after half a minute, which on a busy machine is not enough
+CONNECT_SECONDS = 10.0  # in which the head of a cluster has to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes of shared memory; only outcomes go through it
 
 
@@ -59,6 +61,8 @@ class RayEngine:
                 "address": "local", "num_cpus": num_cpus or available_cpus(), "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE,
             }  # fmt: skip
+        if address is not None:
+            refuse_silence(address)
         for more_tries in reversed(range(1 if address else LOCAL_STARTS)):
             try:
                 ray.init(**{"address": address, **options})
@@ -135,6 +139,21 @@ class RayEngine:
     def close(self) -> None:
         """Leave the cluster; what was started here ends."""
         self._ray.shutdown()
+
+
+def refuse_silence(address: str) -> None:
+    """Ray would try for many minutes to reach a machine or port where nobody answers.
+
+    Raises:
+        ConfigError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:  # "auto", or a URL
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--address {address}: nobody answers there ({error}); start the head first") from None
 
 
 def authentication() -> dict[str, str]:

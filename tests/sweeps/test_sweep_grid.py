@@ -1,6 +1,7 @@
 """Which runs a sweep file stands for, and which files are refused."""
 
 import math
+import socket
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -204,3 +205,15 @@ def test_a_cluster_is_shown_the_token_that_there_is(tmp_path, monkeypatch):
     assert engine.authentication() == {}
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0")
     assert engine.authentication() == {"RAY_AUTH_MODE": "token"}
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=rf"--address {address}: nobody answers there \(.*refused"):
+            engine.refuse_silence(address)
+        server.listen()
+        engine.refuse_silence(address)
+    for other in ("auto", "ray://there:10001"):
+        engine.refuse_silence(other)
