@@ -9,6 +9,7 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?not inside a job: start it with sbatch, from the folder of the repository}"
 bin=$PWD/.venv/bin
 export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
+export RAY_kill_child_processes_on_worker_exit=false
 export RAY_grpc_client_keepalive_time_ms=10000 RAY_grpc_client_keepalive_timeout_ms=10000
 [ -s ~/.ray/auth_token ] || "$bin/ray" get-auth-token --generate >/dev/null
 
