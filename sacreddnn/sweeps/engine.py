@@ -28,7 +28,7 @@ SETTINGS = {
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     # Ray would kill its workers when the machine is short of memory; the kernel kills what takes it, the training
     "RAY_memory_monitor_refresh_ms": "0",
-    # a worker that ends would kill the process that watches the training, and with it the training, before it has saved;
+    # a worker that ends would kill the process that watches the training, and so the training, before it has saved;
     # it ends by itself when its worker is gone
     "RAY_kill_child_processes_on_worker_exit": "false",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
