@@ -21,7 +21,7 @@ import measure
 
 NAMES = (
     "arithmetic", "local_energy", "checkpoint", "startup", "recording", "pipeline", "replicas_on_one_device",
-    "data_parallel", "growth", "training", "shallow",
+    "data_parallel", "growth", "scheduling", "shallow", "training",
 )  # fmt: skip
 SECONDS = 400  # after which a benchmark counts as failed
 

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
+        _check(arguments)
         sweep = read_sweep(arguments.file)
         if arguments.retries is not None:
             sweep = sweep.model_copy(update={"trial": sweep.trial.model_copy(update={"retries": arguments.retries})})
@@ -58,6 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sweep: stopped at once; runs go on from their last checkpoints with the same command", file=sys.stderr)
         return STOPPED
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse counts that are none."""
+    for name, least in (("retries", 0), ("cpus", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} {value}: is not allowed, give {least} or more")
 
 
 def _chosen(runs: list[Run], cases: Sequence[str], sweep: Sweep) -> list[Run]:

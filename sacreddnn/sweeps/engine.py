@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,14 @@ SETTINGS = {
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
     # Ray would kill its workers when the machine is short of memory; the kernel kills what takes it, the training
     "RAY_memory_monitor_refresh_ms": "0",
+    # a worker that ends would kill the process that watches the training, and so the training, before it has saved;
+    # it ends by itself when its worker is gone
+    "RAY_kill_child_processes_on_worker_exit": "false",
+    "RAY_worker_niceness": "0",  # trainings give way to nothing else, unless the command itself is started under nice
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+LOCAL_STARTS = 3  # tries to start Ray here: it gives up after half a minute, which on a busy machine is not enough
+CONNECT_SECONDS = 10.0  # in which the head of a cluster has to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes of shared memory; only outcomes go through it
 
 
@@ -45,7 +52,7 @@ class RayEngine:
     """
 
     def __init__(self, trial: TrialConfig, address: str | None = None, num_cpus: int | None = None) -> None:
-        for name, value in SETTINGS.items():
+        for name, value in (SETTINGS | authentication()).items():
             os.environ.setdefault(name, value)
         try:
             import ray
@@ -58,12 +65,19 @@ class RayEngine:
                 "address": "local", "num_cpus": num_cpus or available_cpus(), "include_dashboard": False,
                 "_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE,
             }  # fmt: skip
-        try:
-            ray.init(**{"address": address, **options})
-        except Exception as error:  # of many types, from a wrong address to another version of Ray
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            where = f"--address {address}: cannot be joined" if address else "ray: does not start here"
-            raise ConfigError(f"{where} ({first})") from None
+        if address is not None:
+            refuse_silence(address)
+        for more_tries in reversed(range(1 if address else LOCAL_STARTS)):
+            try:
+                ray.init(**{"address": address, **options})
+                break
+            except Exception as error:  # of many types, from a wrong address to another version of Ray
+                if more_tries:
+                    ray.shutdown()
+                    continue
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                where = f"--address {address}: cannot be joined" if address else "ray: does not start here"
+                raise ConfigError(f"{where} ({first})") from None
         try:
             self._refuse_the_impossible()
         except ConfigError:
@@ -129,6 +143,31 @@ class RayEngine:
     def close(self) -> None:
         """Leave the cluster; what was started here ends."""
         self._ray.shutdown()
+
+
+def refuse_silence(address: str) -> None:
+    """Ray would try for many minutes to reach a machine or port where nobody answers.
+
+    Raises:
+        ConfigError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:  # "auto", or a URL
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--address {address}: nobody answers there ({error}); start the head first") from None
+
+
+def authentication() -> dict[str, str]:
+    """The setting with which a cluster that asks for a token is joined.
+
+    Newer versions of Ray ask for one as soon as the user who starts the cluster has one, and every sweep without a
+    cluster makes one. Who joins would be refused, though, unless told to show it.
+    """
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return {"RAY_AUTH_MODE": "token"} if os.environ.get("RAY_AUTH_TOKEN") or Path(path).is_file() else {}
 
 
 def available_cpus() -> int:

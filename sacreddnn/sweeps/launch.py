@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,11 +133,11 @@ class Launch:
         self._noted = ""
 
     def to_do(self) -> deque[Item]:
-        """The runs that are not done; one that failed before has had its first try."""
+        """The runs that are not done, in the order of `in_rounds`; one that failed before has had its first try."""
         states = self.records.states(self.hashes)
         items = [
             Item(run, self.config.retries + (states[run.hash].kind != FAILED))
-            for run in self.runs
+            for run in in_rounds(self.runs)
             if states[run.hash].kind != DONE
         ]
         return deque(item for item in items if item.tries)
@@ -242,3 +242,13 @@ class Launch:
         if line != self._noted:
             self._noted = line
             self.view.says(line)
+
+
+def in_rounds(runs: Sequence[Run]) -> list[Run]:
+    """The first run of every case, then the second of every case ..: a sweep that is cut short still compares them."""
+    rounds: Counter[str] = Counter()
+    placed = []
+    for run in runs:
+        placed.append((rounds[run.case], run))
+        rounds[run.case] += 1
+    return [run for _, run in sorted(placed, key=lambda pair: pair[0])]

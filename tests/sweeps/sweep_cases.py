@@ -25,7 +25,8 @@ TINY = {
 }  # fmt: skip
 
 # Called as a training is, `with FILE.yaml` or `with resume=FOLDER`: a record like that of a run, without torch.
-# The seed says what happens: 0 completes, 1 fails, 2 works until it is stopped, 3 hangs, 4 is killed the first time.
+# The seed says what happens: 0 completes, 1 fails, 2 works until it is stopped, 3 hangs, 4 is killed the first time;
+# 2 and 3 complete once there is a file `go` beside the folder of runs. 10 to 19: not all of it is in the database.
 STUB = """
 import os, signal, sys, time
 from pathlib import Path
@@ -53,11 +54,12 @@ if seed == 1:
     sys.exit(f"OSError: no luck in try {tries}")
 if seed == 4 and tries == 1:
     os.kill(os.getpid(), signal.SIGKILL)
-while seed in (2, 3):
+go = Path(config.tracking.root).parent / "go"
+while seed in (2, 3) and not go.exists():
     time.sleep(0.1)
 spool.result({"test/center/error": 12.5})
 spool.end("COMPLETED")
-sys.exit(75 if config.seed >= 10 else 0)
+sys.exit(75 if 10 <= config.seed < 20 else 0)
 """
 
 
@@ -112,10 +114,10 @@ class Processes:
             return parse(process.stdout.read())
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=90, why=lambda: "it did not happen in time"):
     """Until the condition holds; its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, why()
         time.sleep(0.1)
     return value

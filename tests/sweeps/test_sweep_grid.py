@@ -1,6 +1,7 @@
 """Which runs a sweep file stands for, and which files are refused."""
 
 import math
+import socket
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from sacreddnn.config import check
 from sacreddnn.run_config import config_hash
 from sacreddnn.schema import ConfigError
+from sacreddnn.sweeps import command, engine
 from sacreddnn.sweeps.cost import check_runs, gradient_evaluations
 from sacreddnn.sweeps.grid import draws, expand, merge, nested, read_named
 from sacreddnn.sweeps.sweep_file import RandomConfig, TrialConfig, read_sweep
@@ -176,3 +178,42 @@ def test_merging_goes_section_by_section():
     with pytest.raises(ConfigError, match="seed.a: unknown key, seed is 1 and has no keys"):
         merge(values, nested("seed.a", 3))
     assert read_named("rsgd")["algorithm"]["replicas"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--retries", "-1"], "--retries -1: is not allowed, give 0 or more"),
+        (["--cpus", "0"], "--cpus 0: is not allowed, give 1 or more"),
+        (["--only", "sdg"], "--only sdg: no such case, there are: sgd, esgd, rsgd"),
+    ],
+)
+def test_options_that_cannot_be_are_said(words, line, capsys):
+    assert command.main([str(REPOSITORY / "configs/sweeps/toy.yaml"), *words, "--dry-run"]) == command.BAD_SWEEP
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_a_cluster_is_shown_the_token_that_there_is(tmp_path, monkeypatch):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert engine.authentication() == {}
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("0")
+    assert engine.authentication() == {"RAY_AUTH_MODE": "token"}
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    assert engine.authentication() == {}
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0")
+    assert engine.authentication() == {"RAY_AUTH_MODE": "token"}
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=rf"--address {address}: nobody answers there \(.*refused"):
+            engine.refuse_silence(address)
+        server.listen()
+        engine.refuse_silence(address)
+    for other in ("auto", "ray://there:10001"):
+        engine.refuse_silence(other)

@@ -12,7 +12,8 @@ from sweep_cases import REPOSITORY, STUB, Processes, runs_of, start_trial, wait_
 
 from sacreddnn.sweeps import launch as launching
 from sacreddnn.sweeps import state
-from sacreddnn.sweeps.launch import Launch
+from sacreddnn.sweeps.grid import Run
+from sacreddnn.sweeps.launch import Launch, in_rounds
 from sacreddnn.sweeps.state import Records, place
 from sacreddnn.sweeps.sweep_file import TrialConfig
 from sacreddnn.sweeps.trial import Outcome, Trial
@@ -193,3 +194,10 @@ def test_states_are_read_from_disk_and_follow_it(launch_of):
     lock = locks.take(failed.folder / "lock")
     assert records.states(launch.hashes)[launch.hashes[1]].kind == "running"
     os.close(lock)
+
+
+def test_every_case_runs_once_before_any_runs_twice():
+    runs = [Run(case, {"seed": seed}, None, f"{case}{seed}") for case in ("a", "b", "c") for seed in range(3)]
+    assert [run.hash for run in in_rounds([*runs, Run("a", {"seed": 3}, None, "a3")])] == [
+        "a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2", "a3",
+    ]  # fmt: skip
