@@ -100,38 +100,39 @@ def derivatives(right, slope, bend, weight):  # type: ignore[no-untyped-def]
     P, num_nodes, K = right.shape
     half = K // 2
     Z, first, second = np.zeros(P), np.zeros((P, K)), np.zeros((P, K, K))
-    before = np.zeros((K + 1, K + 2), np.complex128)  # of the units but j: counts of the first, of the last
-    after = np.zeros((K + 1, K + 2), np.complex128)
+    # probabilities that 0 .. half units vote right: of the first k, of those from k on, of those but j before k
+    head = np.zeros((K + 1, half + 1), np.complex128)
+    tail = np.zeros((K + 1, half + 1), np.complex128)
+    rest = np.zeros(half + 1, np.complex128)
+    head[0, 0], tail[K, 0] = 1, 1
     for mu in range(P):
         for node in range(num_nodes):
             p, r = right[mu, node], slope[mu, node]
+            for k in range(K):
+                head[k + 1, 0] = head[k, 0] * (1 - p[k])
+                for n in range(1, half + 1):
+                    head[k + 1, n] = head[k, n] * (1 - p[k]) + head[k, n - 1] * p[k]
+            for k in range(K - 1, -1, -1):
+                tail[k, 0] = tail[k + 1, 0] * (1 - p[k])
+                for n in range(1, half + 1):
+                    tail[k, n] = tail[k + 1, n] * (1 - p[k]) + tail[k + 1, n - 1] * p[k]
+            wrong = 0.0j
+            for n in range(half + 1):
+                wrong += head[K, n]
+            Z[mu] += weight[node] * (1 - wrong).real
             for j in range(K):
-                before[:], after[:] = 0, 0
-                before[0, 0], after[K, 0] = 1, 1
-                for k in range(K):
-                    pk = p[k] if k != j else 0.0j
-                    before[k + 1, 0] = before[k, 0] * (1 - pk)
-                    for n in range(1, k + 2):
-                        before[k + 1, n] = before[k, n] * (1 - pk) + before[k, n - 1] * pk
-                for k in range(K - 1, j, -1):
-                    after[k, 0] = after[k + 1, 0] * (1 - p[k])
-                    for n in range(1, K - k + 1):
-                        after[k, n] = after[k + 1, n] * (1 - p[k]) + after[k + 1, n - 1] * p[k]
-                pivotal = before[K, half]
-                if j == 0:  # the vote is right if more than half of the others are, or half of them and unit 0
-                    more = 0.0j
-                    for n in range(half + 1, K + 1):
-                        more += before[K, n]
-                    Z[mu] += weight[node] * (more + pivotal * p[0]).real
-                first[mu, j] += weight[node] * (pivotal * r[j]).real
-                second[mu, j, j] += weight[node] * (pivotal * bend[mu, node, j]).real
+                rest[:] = head[j]
                 for k in range(j + 1, K):
-                    one_less, equal = 0.0j, 0.0j
-                    for n in range(half + 1):
-                        equal += before[k, n] * after[k + 1, half - n]
-                        if n < half:
-                            one_less += before[k, n] * after[k + 1, half - 1 - n]
+                    one_less, equal = 0.0j, rest[half] * tail[k + 1, 0]
+                    for n in range(half):
+                        equal += rest[n] * tail[k + 1, half - n]
+                        one_less += rest[n] * tail[k + 1, half - 1 - n]
                     value = weight[node] * ((one_less - equal) * r[j] * r[k]).real
                     second[mu, j, k] += value
                     second[mu, k, j] += value
+                    for n in range(half, 0, -1):
+                        rest[n] = rest[n] * (1 - p[k]) + rest[n - 1] * p[k]
+                    rest[0] *= 1 - p[k]
+                first[mu, j] += weight[node] * (rest[half] * r[j]).real
+                second[mu, j, j] += weight[node] * (rest[half] * bend[mu, node, j]).real
     return Z, first, second
