@@ -27,6 +27,7 @@ import measure
 from sacreddnn.tracking import database, server
 from sacreddnn.tracking.mirror import replay
 from sacreddnn.tracking.recorder import Recorder
+from sacreddnn.tracking.runs import load, load_spool
 
 NUM_RUNS, NUM_METRICS, POINTS_A_SECOND = 8, 5, 200
 
@@ -97,6 +98,7 @@ def main() -> None:
             before = points(db)
             replay(folder / "runs", db)
             after = points(db)
+            read = load(db), load_spool(folder / "runs")
         finally:
             database.close(db)
             server.stop(folder / "database")
@@ -106,6 +108,7 @@ def main() -> None:
     bench.row("points that the database lacked before the replay", [(disk - before).total()], "points")
     bench.row("points that it lacks after the replay", [(disk - after).total()], "points", at_most=0)
     bench.row("points that it has too often after the replay", [(after - disk).total()], "points", at_most=0)
+    bench.row("runs that read back differently", [sum(a != b for a, b in zip(*read, strict=True))], "runs", at_most=0)
     bench.finish()
 
 

@@ -1,13 +1,12 @@
 """10,000 runs with 1,000,000 points are read back, as two tables, in less than 5 seconds.
 
-Runs of ten metrics of ten points each, in the documents of recorded ones, in the embedded database (without it there
+Runs of ten metrics of ten points each, copies of a recorded one, in the embedded database (without it there
 is nothing to measure). Read are: all configs and results as one DataFrame; all points as another; both by `load`, in
-two round trips; the hundred runs that match a condition on a config key.
+two queries; the hundred runs that match a condition on a config key.
 """
 
 from __future__ import annotations
 
-import datetime
 import importlib.util
 import sys
 import tempfile
@@ -17,40 +16,38 @@ from typing import Any
 
 import measure
 
+from sacreddnn.config import check
 from sacreddnn.tracking import database, server
-from sacreddnn.tracking.folder import Series
-from sacreddnn.tracking.packed import pack
+from sacreddnn.tracking.mirror import mirror
+from sacreddnn.tracking.recorder import Recorder
 from sacreddnn.tracking.runs import frame, load, metrics
 
 NUM_METRICS, NUM_POINTS = 10, 10
 
 
-def fill(db: Any, num_runs: int) -> None:
-    """Documents of the shape of recorded runs."""
-    start = datetime.datetime(2026, 1, 1)
-    times = [start + datetime.timedelta(seconds=20 * i) for i in range(NUM_POINTS)]
-    for first in range(0, num_runs, 500):
-        ids = range(first + 1, min(first + 500, num_runs) + 1)
+def record(root: Path) -> Path:
+    """The folder of a recorded run: a training's whole config, its metrics and results."""
+    recorder = Recorder(root)
+    recorder.start(check({"algorithm": {"name": "rsgd"}}).model_dump())
+    for step in range(NUM_POINTS):
+        for m in range(NUM_METRICS):
+            recorder.log(f"test/center/{m}", 0.1 * step + m, step, 469 * step)
+    recorder.result({f"test/center/{m}": 0.9 + m for m in range(NUM_METRICS)})
+    recorder.finish()
+    return recorder.folder
+
+
+def fill(db: Any, root: Path, num_runs: int) -> None:
+    """A recorded run, and copies of its documents under other numbers and seeds."""
+    mirror(record(root), db)
+    run, packed, series = db.runs.find_one(), db.packed.find_one(), list(db.metrics.find({}, {"_id": 0}))
+    for first in range(2, num_runs + 1, 500):
+        ids = range(first, min(first + 500, num_runs + 1))
         db.runs.insert_many(
-            {"_id": i, "uuid": uuid.uuid4().hex, "status": "COMPLETED", "config_hash": f"{i:016x}",
-             "start_time": start, "stop_time": times[-1], "info": {"precision": "bfloat16"}, "host": {}, "git": {},
-             "config": {"seed": i % 100, "dataset": {"name": "fashion_mnist"}, "model": {"name": "lenet"},
-                        "algorithm": {"name": "rsgd", "replicas": 3}, "training": {"lr": 0.1, "batch_size": 128}},
-             "result": {f"test/center/{m}": i / num_runs + m for m in range(NUM_METRICS)}}
-            for i in ids
-        )  # fmt: skip
-        steps = list(range(NUM_POINTS))
-        db.metrics.insert_many(
-            {"run_id": i, "name": f"test/center/{m}", "steps": steps, "values": NUM_POINTS * [i / num_runs],
-             "timestamps": times, "gradient_evaluations": steps, "stride": 1}
-            for i in ids
-            for m in range(NUM_METRICS)
-        )  # fmt: skip
-        names = [f"test/center/{m}" for m in range(NUM_METRICS)]
-        db.packed.insert_many(
-            {"_id": i, "data": pack(dict.fromkeys(names, Series(steps, NUM_POINTS * [i / num_runs], steps, times)))}
-            for i in ids
+            run | {"_id": i, "uuid": uuid.uuid4().hex, "config": run["config"] | {"seed": i % 100}} for i in ids
         )
+        db.metrics.insert_many(one | {"run_id": i} for i in ids for one in series)
+        db.packed.insert_many(packed | {"_id": i} for i in ids)
 
 
 def main() -> None:
@@ -63,7 +60,7 @@ def main() -> None:
         db = database.connect(folder=folder / "database")
         try:
             database.prepare(db)
-            fill(db, num_runs)
+            fill(db, folder / "runs", num_runs)
             found: list[Any] = []
 
             def read() -> None:
@@ -75,7 +72,7 @@ def main() -> None:
                 metrics(records)
 
             calls = {
-                "load: two round trips": read,
+                "load: two queries": read,
                 "the same as two DataFrames": both,
                 "a hundredth of the runs, by seed": lambda: load(db, query={"config.seed": 7}),
             }

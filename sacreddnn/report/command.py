@@ -165,7 +165,8 @@ def delete(arguments: argparse.Namespace) -> int:
             return 0
     with opened(arguments) as db:
         for run_id in arguments.ids:
-            places = [removal.delete_from_disk(arguments.root, run_id), removal.delete_from_database(db, run_id)]
+            uuid = removal.uuid_on_disk(arguments.root, run_id)
+            places = [removal.delete_from_disk(arguments.root, run_id), removal.delete_from_database(db, run_id, uuid)]
             where = [name for name, was_there in zip(("disk", "database"), places, strict=True) if was_there]
             print(f"run {run_id}: deleted from {' and '.join(where)}" if where else f"run {run_id}: was not there")
     return 0

@@ -1,5 +1,6 @@
 """The mirror of a run that is running: a thread that pushes at every beat and outlives any outage."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -68,6 +69,7 @@ class LiveMirror:
         self._mirror: Mirror | None = None
         self._database: Database[dict[str, Any]] | None = None
         self._points = 0
+        self._complete = False  # the last state is in the database
         self._ending = threading.Event()
         self._deadline = 0.0
         self._reason = "the run has just begun" if connect else "no database is configured"
@@ -86,6 +88,8 @@ class LiveMirror:
         self._ending.set()
         self._thread.join(seconds)
         reason = "the database does not answer in time" if self._thread.is_alive() else self._reason
+        if not self._complete:  # also if the thread died, of whatever
+            reason = reason or "the mirror ended before the run"
         missing = max(num_points - self._points, 0) if reason else 0
         return Pending(runs=int(bool(reason)), points=missing, folder=self._folder, reason=reason)
 
@@ -96,11 +100,13 @@ class LiveMirror:
                 break
             try:
                 self._beat()
-            except OSError as error:
+            except Exception as error:  # a beat that fails is no reason to stop mirroring
                 self._say(f"heartbeat not written ({error})")
         # the state is final now; a server that is just being restarted gets until the deadline
-        while not self._push() and self._connect and time.monotonic() + 0.5 < self._deadline:
+        self._complete = self._push()
+        while not self._complete and self._connect and time.monotonic() + 0.5 < self._deadline:
             time.sleep(0.5)
+            self._complete = self._push()
         self._close()
 
     def _push(self) -> bool:
@@ -130,4 +136,5 @@ class LiveMirror:
         self._mirror = self._database = None
 
     def _say(self, text: str) -> None:
-        print(f"run {self._folder.name}: {text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+            print(f"run {self._folder.name}: {text}", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ same code serves the live run, its end, and the replay of everything after the d
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,8 @@ class Mirror:
             if self._claim(entry) == digest and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
                 return Pushed()
-        if first:  # of an earlier attempt: the run has points to come
-            self._database.packed.delete_one({"_id": self.run_id})
         pushed = Pushed(points=self._push_metrics(), changed=True)
-        if entry["status"] != "RUNNING" and (data := pack(self._metrics.series)) is not None:
-            self._database.packed.replace_one({"_id": self.run_id}, {"data": data}, upsert=True)
+        self._push_packed(entry, digest)
         entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
         entry["info"]["metrics"] = [
             {"id": str(object_id(self._uuid, name)), "name": name} for name in self._metrics.series
@@ -154,6 +151,15 @@ class Mirror:
         self._rewritten.clear()
         self.points = sum(len(series.steps) for series in self._metrics.series.values())
         return points
+
+    def _push_packed(self, entry: Mapping[str, Any], digest: str) -> None:
+        """Of a finished run all metrics in one document, which says of which state they are."""
+        data = None if entry["status"] == "RUNNING" else pack(self._metrics.series)
+        if data is None:
+            self._database.packed.delete_one({"_id": self.run_id})
+        else:
+            packed = {"_id": self.run_id, "digest": digest, "data": data}
+            self._database.packed.replace_one({"_id": self.run_id}, packed, upsert=True)
 
     def _append(self, name: str, series: Series, stride: int, start: int) -> UpdateOne:
         # the size guards against appending twice, when the answer to the first attempt was lost

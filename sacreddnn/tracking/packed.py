@@ -1,6 +1,8 @@
 """All metrics of a finished run in one document: thousands of runs are read in seconds, not a document a metric.
 
-    packed    _id: the run's number, data: zlib of JSON {name: [steps, values, gradient_evaluations, times in ms]}
+    packed    _id: the run's number
+              data: zlib of JSON {name: [steps, values, gradient_evaluations, times in ms]}
+              digest: the state of the run folder that it has; it counts only while `runs.spool.digest` is the same
 
 It repeats what the collection `metrics` has, which Omniboard reads and which grows with a running run.
 """

@@ -117,7 +117,9 @@ class Recorder(sacred.observers.RunObserver):
             write_atomic(path, diff)
             self._spool.artifact(path)
         if self.tensorboard:
-            self._events = EventFiles(self.folder)
+            with self._aside():
+                self._events = EventFiles(self.folder)
+                self._events.refresh()
         self._live = LiveMirror(self.folder, self.connect, self.beat_seconds, self._beat)
         return self.run_id
 
@@ -156,10 +158,10 @@ class Recorder(sacred.observers.RunObserver):
             spool.end(status, fail_trace=fail_trace)
             assert self._live is not None
             self.pending = self._live.end(self.flush_seconds, spool.num_points)
-            spool.close()
-            if self._events:
-                with self._reported():
+            if self._events:  # before the folder is given up to whoever resumes the run
+                with self._aside():
                     self._events.close()
+            spool.close()
             if self.pending and self.connect:
                 print(self.pending, file=sys.stderr, flush=True)
         return self.pending
@@ -173,7 +175,8 @@ class Recorder(sacred.observers.RunObserver):
         if self.pending is None:
             self._open().heartbeat()
             if self._events:
-                self._events.refresh()
+                with self._aside():
+                    self._events.refresh()
 
     # what Sacred calls
 
@@ -243,6 +246,15 @@ class Recorder(sacred.observers.RunObserver):
             yield
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: info grew while it was read
             print(f"run {self.run_id}: not recorded: {error}", file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Give the event files up, in one line, when anything is wrong with them: the record does without."""
+        try:
+            yield
+        except Exception as error:
+            self._events = None
+            print(f"run {self.run_id}: no more event files: {error}", file=sys.stderr, flush=True)
 
     def _finish(self, status: str, fail_trace: list[str] | None = None) -> None:
         if self._spool is not None:  # None: the start itself failed, and there is no run to end

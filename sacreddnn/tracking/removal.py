@@ -12,14 +12,20 @@ from pymongo.database import Database
 from sacreddnn.tracking import folder as files
 
 
-def delete_from_database(database: Database[dict[str, Any]], run_id: int) -> bool:
+def delete_from_database(database: Database[dict[str, Any]], run_id: int, uuid: str | None = None) -> bool:
     """Delete a run with its metrics and artifacts; whether it was there. Twice does no harm.
 
     The run's document goes last, so that what is cut short can be said again.
+
+    Args:
+        database: prepared.
+        run_id: its number in the database, which counts where no uuid is given.
+        uuid: of the run, where its folder is known: in a database of several machines it may have another number.
     """
-    found = database.runs.find_one({"_id": run_id}, {"artifacts": 1})
+    found = database.runs.find_one({"_id": run_id} if uuid is None else {"uuid": uuid}, {"artifacts": 1})
     if found is None:
         return False
+    run_id = found["_id"]
     store = gridfs.GridFS(database)
     for artifact in found.get("artifacts") or []:
         store.delete(artifact["file_id"])
@@ -27,6 +33,11 @@ def delete_from_database(database: Database[dict[str, Any]], run_id: int) -> boo
     database.packed.delete_one({"_id": run_id})
     database.runs.delete_one({"_id": run_id})
     return True
+
+
+def uuid_on_disk(root: str | Path, run_id: int) -> str | None:
+    """The uuid of the run in the folder of that number, None without a folder."""
+    return files.read_run(Path(root) / str(run_id)).get("uuid")
 
 
 def delete_from_disk(root: str | Path, run_id: int) -> bool:

@@ -1,6 +1,6 @@
 """Recorded runs, read back: from a database in two queries, or from the run folders; the same records.
 
->>> records = load(connect(), query={"config.algorithm.name": "replicated_sgd"})  # doctest: +SKIP
+>>> records = load(connect(), query={"config.algorithm.name": "rsgd"})  # doctest: +SKIP
 >>> frame(records)[["test/center/error", "config.training.lr"]]                   # doctest: +SKIP
 """
 
@@ -20,7 +20,19 @@ from sacreddnn.tracking.folder import Series
 from sacreddnn.tracking.packed import unpack
 from sacreddnn.tracking.plain import flat
 
-_WANTED = ("uuid", "status", "start_time", "stop_time", "config", "config_hash", "result", "info", "git", "host")
+_WANTED = (
+    "spool",
+    "uuid",
+    "status",
+    "start_time",
+    "stop_time",
+    "config",
+    "config_hash",
+    "result",
+    "info",
+    "git",
+    "host",
+)
 
 
 @dataclass
@@ -30,7 +42,7 @@ class Record:
     Attributes:
         run_id: its number.
         uuid: the same in every database and on disk.
-        status: RUNNING, COMPLETED, INTERRUPTED or FAILED.
+        status: RUNNING, COMPLETED, INTERRUPTED, TIMEOUT or FAILED.
         start_time: naive UTC.
         stop_time: naive UTC, None while it runs.
         config: nested.
@@ -83,10 +95,12 @@ def load(
     if chosen is not None:
         wanted["_id"] = _among(chosen)
     records: dict[int, Record] = {}
+    digests: dict[int, str | None] = {}
     packed: set[int] = set()
     for entry in database.runs.find(wanted, dict.fromkeys(_WANTED, 1), sort=[("_id", 1)], batch_size=100_000):
         if chosen is not None and entry["_id"] not in chosen:
             continue
+        digests[entry["_id"]] = entry.get("spool", {}).get("digest")
         info = entry["info"]
         info.pop("metrics", None)  # where Omniboard finds the metrics; not the run's own
         records[entry["_id"]] = Record(
@@ -104,7 +118,7 @@ def load(
         )
     these = {} if ids is None and query is None else {"_id": _among(records)}
     for entry in database.packed.find(these, batch_size=100_000):
-        if entry["_id"] in records:
+        if entry["_id"] in records and entry["digest"] == digests[entry["_id"]]:
             records[entry["_id"]].series = unpack(entry["data"])
             packed.add(entry["_id"])
     missing = records.keys() - packed

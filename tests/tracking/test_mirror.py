@@ -295,9 +295,26 @@ def test_a_finished_run_is_packed_and_a_resumed_one_is_not(root, database):
     assert load(database) == load_spool(root)
 
 
-def test_very_long_runs_are_not_packed(root, database, monkeypatch):
-    monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
+def test_packed_metrics_of_another_state_do_not_count(root, database):
+    """As when the replay of a finished run and its resumption race."""
     record(root)
     replay(root, database)
+    old = database.packed.find_one()
+    spool = Spool.resume(root / "1", None)
+    live = Mirror(spool.folder, database)
+    spool.log("test/center/error", 1.0, 99)
+    live.push()
+    database.packed.insert_one(old)
+    assert load(database)[0].series["test/center/error"].steps[-1] == 99
+    spool.end("COMPLETED")
+    spool.close()
+
+
+def test_very_long_runs_are_not_packed(root, database, monkeypatch):
+    record(root)
+    replay(root, database)
+    assert database.packed.count_documents({}) == 1
+    monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
+    replay(root, database, force=True)
     assert database.packed.count_documents({}) == 0
     assert load(database) == load_spool(root)

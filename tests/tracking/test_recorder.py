@@ -341,3 +341,46 @@ def test_an_outage_is_told_once(tmp_path, capsys):
     live.end(0.1, 0)
     live._thread.join()
     assert capsys.readouterr().err.count("gone fishing") == 1
+
+
+def test_a_beat_that_fails_stops_neither_run_nor_mirror(tmp_path, connect, capsys):
+    one = recorder(tmp_path, connect)
+    one.start(CONFIG)
+    wait_until(lambda: one._live._mirror)
+
+    def beat():
+        raise KeyError("of an unexpected kind")
+
+    one._live._beat = beat
+    wait_until(lambda: "heartbeat not written" in capsys.readouterr().err)
+    one.log("a", 1.0, 1)
+    assert not one.finish()
+    in_database_exactly_once(tmp_path, connect)
+
+
+def test_a_mirror_that_died_is_told(tmp_path, connect, monkeypatch, capsys):
+    one = recorder(tmp_path, connect)
+    one.start(CONFIG)
+    wait_until(lambda: one._live._mirror)
+    monkeypatch.setattr(one._live, "_say", lambda text: sys.exit())  # ends the thread
+    monkeypatch.setattr(one._live, "_beat", lambda: 1 / 0)
+    wait_until(lambda: not one._live._thread.is_alive())
+    one.log("a", 1.0, 1)
+    assert one.finish().runs == 1
+    assert "only in" in capsys.readouterr().err
+
+
+def test_event_files_that_cannot_be_written_are_given_up_and_the_run_goes_on(tmp_path, connect, monkeypatch, capsys):
+    pytest.importorskip("tensorboard", reason="needs the extra 'tensorboard'")
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.__init__", broken)
+    one = recorder(tmp_path, connect)
+    one.tensorboard = True
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    assert not one.finish()
+    assert "no more event files: no space" in capsys.readouterr().err
+    in_database_exactly_once(tmp_path, connect)

@@ -1,5 +1,6 @@
 """Runs deleted and artifacts copied, on both servers."""
 
+import contextlib
 import io
 
 import gridfs
@@ -71,3 +72,19 @@ def test_delete_asks_first(tmp_path, connect, database, db_server, monkeypatch, 
     assert command.main([*words, "--yes"]) == 0
     assert "run 1: was not there" in capsys.readouterr().out
     assert database.runs.count_documents({}) == 0
+
+
+def test_a_run_that_has_another_number_in_the_database_is_the_one_deleted(
+    tmp_path, connect, database, monkeypatch, capsys
+):
+    """Two machines share a database: run 1 of the second is run 2 there."""
+    for machine in ("one", "two"):
+        record(tmp_path / machine, connect).finish()
+    first, second = sorted(database.runs.find(), key=lambda one: one["_id"])
+    monkeypatch.setattr(command, "opened", lambda arguments: contextlib.nullcontext(database))
+    assert command.main(["delete", "1", "--yes", "--root", str(tmp_path / "two")]) == 0
+    assert "deleted from disk and database" in capsys.readouterr().out
+    assert [one["uuid"] for one in database.runs.find()] == [first["uuid"]]
+    assert second["_id"] == 2
+    assert {one["run_id"] for one in database.metrics.find()} == {1}
+    assert (tmp_path / "one" / "1").is_dir()

@@ -111,7 +111,9 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
     database.metrics.insert_many(entries)
     series = Series([1], [1.0], [None], [datetime(2026, 1, 1)])
     data = pack(dict.fromkeys(names, series))
-    database.packed.insert_many({"_id": one["_id"], "data": data} for one in runs[: len(runs) - running])
+    database.packed.insert_many(
+        {"_id": one["_id"], "digest": None, "data": data} for one in runs[: len(runs) - running]
+    )
     count = Count()
     monkeypatch.setitem(databases.TIMEOUTS, "event_listeners", [count])
     url = f"mongodb://{databases.address(database)}"
