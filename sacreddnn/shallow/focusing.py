@@ -46,8 +46,9 @@ class Step:
         local_entropy: Phi, per weight; NaN for gamma = inf.
         log_z: log Z_y, natural logarithm; NaN for gamma = inf.
         num_errors: of the signs of the marginals.
-        converged: whether messages stood still; otherwise the numbers above are those of the last iteration.
-        residual: last change of a message.
+        converged: whether messages stood still, and Phi lies between -log 2 and 0 up to binary.SLACK; otherwise the
+            numbers above are those of the last iteration.
+        residual: last change of a message, or by how much Phi lies outside if that is more.
         iterations: done at this pair.
     """
 
@@ -120,7 +121,7 @@ def focusing_bp(
     *,
     num_units: int = 1,
     factor: str = "auto",
-    damping: float = 0.0,
+    damping: float = 0.5,
     max_iterations: int = 50,
     tolerance: float = 1e-3,
     stop: bool = True,
@@ -172,7 +173,9 @@ def focusing_bp(
         if wrong < fewest:
             best, fewest = weights, wrong
         phi, q, log_z = internal_entropy(engine, u, fields, gamma, y)
-        steps.append(Step(gamma, y, q, phi, log_z, wrong, change < tolerance, change, iterations))
+        outside = max(phi, -math.log(2) - phi, 0.0) if gamma < math.inf else 0.0
+        residual = change if outside <= binary.SLACK else max(change, outside)  # NaN is not <=
+        steps.append(Step(gamma, y, q, phi, log_z, wrong, residual < tolerance, residual, iterations))
         if (stop and not wrong) or not math.isfinite(change):
             break
     return Focused(best, fewest, tuple(steps), engine.factor)
