@@ -114,7 +114,9 @@ def entropy_curve(
     """
     w, F = check_signs(reference, patterns, labels)
     gamma = np.array(gammas, dtype=float)
-    if gamma.ndim != 1 or not (len(gamma) and np.isfinite(gamma).all() and gamma[0] >= 0 and (np.diff(gamma) > 0).all()):
+    if gamma.ndim != 1 or not (
+        len(gamma) and np.isfinite(gamma).all() and gamma[0] >= 0 and (np.diff(gamma) > 0).all()
+    ):
         raise ValueError(f"gammas: {list(gammas)} is not allowed, give rising numbers >= 0")
     check_iteration(damping, max_iterations, tolerance)
     engine, dampings = BinaryMessages(F, len(w), factor), DAMPINGS if damping is None else (damping,)

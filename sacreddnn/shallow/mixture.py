@@ -118,12 +118,17 @@ def ridge(alpha: float, delta: float, lam: float, rho: float = 0.5) -> Rule:
 def sample(
     num_inputs: int, num_patterns: int, delta: float, rho: float = 0.5, *, num_test: int = 0, seed: int = 0
 ) -> tuple[Array, Array, Array, Array]:
-    """Patterns (P, N) and labels (P,) to learn, and as many as `num_test` of the same clouds to test on."""
+    """Patterns (P, N) and labels (P,) to learn, and as many as `num_test` of the same clouds to test on.
+
+    |v|^2 = N, and a fraction rho of either has y = +1, to the next pattern: both as for N -> infinity.
+    """
     _check(1.0, delta, rho)
     generator = np.random.default_rng(seed)
     v = generator.standard_normal(num_inputs)
+    v *= math.sqrt(num_inputs) / np.linalg.norm(v)
     count = num_patterns + num_test
-    y = np.where(generator.random(count) < rho, 1.0, -1.0)
+    signs = [np.where(np.arange(n) < round(rho * n), 1.0, -1.0) for n in (num_patterns, num_test)]
+    y = np.concatenate([generator.permutation(one) for one in signs])
     x = y[:, None] * v / math.sqrt(num_inputs) + math.sqrt(delta) * generator.standard_normal((count, num_inputs))
     return x[:num_patterns], y[:num_patterns], x[num_patterns:], y[num_patterns:]
 

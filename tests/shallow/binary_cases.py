@@ -1,6 +1,5 @@
 """All committees with weights +-1 of a small size, by enumeration."""
 
-import itertools
 from functools import cache
 
 import numpy as np
@@ -11,32 +10,36 @@ from sacreddnn.shallow import patterns
 @cache
 def all_signs(size):
     """Every vector of +-1, (2^size, size), the first weight slowest."""
-    return np.array(list(itertools.product((1.0, -1.0), repeat=size)), dtype=np.float32)
+    bits = np.arange(2**size, dtype=np.int32)[:, None] >> np.arange(size - 1, -1, -1, dtype=np.int32) & 1
+    return (1 - 2 * bits).astype(np.float32)
 
 
 def solves(num_units, x, y):
     """Whether each vector of K N weights is right on every pattern, (2^(K N),)."""
     num_inputs = x.shape[1]
-    rows = all_signs(num_inputs) @ (y[:, None] * x).T.astype(np.float32) > 0  # (2^N, P): unit right
-    if num_units == 1:
-        return rows.all(1)
-    votes = sum(rows[index] for index in np.indices((2**num_inputs,) * num_units).reshape(num_units, -1))
-    return (votes > num_units // 2).all(1) if isinstance(votes, np.ndarray) else None
+    rows = all_signs(num_inputs) @ (y[:, None] * x).T.astype(np.float32) > 0  # (2^N, P): a unit is right
+    votes, shape = np.zeros((1, len(y)), np.int8), (1,)
+    for _ in range(num_units):
+        votes = (votes[:, None] + rows[None]).reshape(shape[0] * len(rows), len(y))
+        shape = votes.shape
+    return (votes > num_units // 2).all(1)
 
 
-def exact(reference, x, y, gamma):
-    """log Z(gamma) and q of the solutions, by enumeration."""
+def exact(reference, x, y, gammas):
+    """log Z(gamma) and q of the solutions, by enumeration; both of shape (len(gammas),)."""
     w = np.atleast_2d(reference)
     overlaps = (all_signs(w.size) @ w.ravel().astype(np.float32))[solves(len(w), x, y)].astype(float)
-    largest = (gamma * overlaps).max()
-    weight = np.exp(gamma * overlaps - largest)
-    return np.log(weight.sum()) + largest, (weight @ overlaps) / weight.sum() / w.size
+    values, counts = np.unique(overlaps, return_counts=True)
+    weight = counts * np.exp(np.outer(gammas, values))
+    return np.log(weight.sum(1)), weight @ values / weight.sum(1) / w.size
 
 
 def teacher(num_units, num_inputs, num_patterns, seed):
-    """A reference of +-1 and patterns of +-1 that it is right on, with no ties of a unit."""
+    """A reference of +-1, patterns of +-1, and the labels it gives them."""
     generator = np.random.default_rng(seed)
     w = generator.choice((-1.0, 1.0), (num_units, num_inputs))
-    x, _ = patterns.random(num_inputs, num_patterns, seed=seed + 1000)
-    y = np.where((x @ w.T > 0).sum(1) > num_units // 2, 1.0, -1.0)
-    return w, x, y
+    x = np.empty((0, num_inputs))
+    while len(x) < num_patterns:  # the patterns on which no unit has a field of 0, which has no sign
+        drawn = patterns.random(num_inputs, num_patterns, seed=(seed, len(x)))[0]
+        x = np.concatenate([x, drawn[(drawn @ w.T != 0).all(1)]])[:num_patterns]
+    return w, x, np.where((x @ w.T > 0).sum(1) > num_units // 2, 1.0, -1.0)
