@@ -2,8 +2,8 @@ r"""How many solutions with weights +-1 there are at a distance from a reference
 
     Z(gamma) = sum_w chi(w) exp(gamma w~ . w),      w and w~ in {-1, 1}^(K N), chi(w) = 1 if w is right on every pattern
 
-For large K N the solutions at the overlap q = <w~ . w>/(KN) = d log Z/d gamma /(KN), which is the distance d = 1 - q per
-weight as for spherical weights (a fraction d/2 of the weights differs), number exp(K N s) with (Legendre)
+For large K N there are exp(K N s) solutions at the overlap q = <w~ . w>/(KN) = d log Z/d gamma /(KN), which is the
+distance d = 1 - q per weight as for spherical weights (a fraction d/2 of the weights differs); by Legendre
 
     s = log Z/(KN) - gamma q            Phi = s - H(q),     H(q) = -sum_+- (1 +- q)/2 log((1 +- q)/2)
 
@@ -154,7 +154,7 @@ def iterate(
 
 
 def check_signs(weights: Array, patterns: Array, labels: Array) -> tuple[Array, Array]:
-    """The weights as (K, N), and F, label times pattern; ValueError for weights other than +-1 and what does not fit."""
+    """The weights as (K, N), and F, label times pattern; ValueError for weights that are not +-1."""
     w = np.atleast_2d(np.asarray(weights, dtype=float))
     if not np.isin(w, (-1.0, 1.0)).all():
         raise ValueError("reference: its weights must be -1 or +1; take the signs of others")

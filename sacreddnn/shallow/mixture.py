@@ -134,7 +134,7 @@ def sample(
 
 
 def fit_bayes(x: Array, y: Array, delta: float, rho: float = 0.5) -> tuple[Array, float]:
-    """w = E[v | patterns], shape (N,), and b."""
+    """The mean E[v | patterns] as w, shape (N,), and b."""
     num_patterns, num_inputs = x.shape
     return math.sqrt(num_inputs) * (y @ x) / (num_patterns + num_inputs * delta), delta / 2 * math.log(rho / (1 - rho))
 

@@ -7,8 +7,8 @@ The names are those of Baldassi et al. (PNAS 2016). With rho rising in [0, 1),
     scoping                  gamma as given            y fixed
     free scoping             as given
 
-In the first two a weak field h comes back as rho/(1 - rho) h, so that h in all becomes h/(1 - rho): reinforcement. x = 0
-is the standard one.
+In the first two a weak field h comes back as rho/(1 - rho) h, so that h in all becomes h/(1 - rho): reinforcement.
+x = 0 is the standard one.
 """
 
 from __future__ import annotations
