@@ -25,7 +25,9 @@ def test_with_equal_clouds_much_ridge_is_the_bayes_point(alpha, delta):
 @pytest.mark.parametrize("rho", [0.5, 0.25])
 def test_no_ridge_beats_bayes(rho):
     best = mixture.bayes(1.5, 1.0, rho).test_error()
-    found = minimize_scalar(lambda log: mixture.ridge(1.5, 1.0, math.exp(log), rho).test_error(), (-3, 1, 5))
+    found = minimize_scalar(
+        lambda log: mixture.ridge(1.5, 1.0, math.exp(log), rho).test_error(), bounds=(-5, 12), method="bounded"
+    )
     assert found.fun >= best - 1e-9
     assert found.fun < best + 1.5
 
