@@ -4,8 +4,6 @@ from functools import cache
 
 import numpy as np
 
-from sacreddnn.shallow import patterns
-
 
 @cache
 def all_signs(size):
@@ -40,6 +38,6 @@ def teacher(num_units, num_inputs, num_patterns, seed):
     w = generator.choice((-1.0, 1.0), (num_units, num_inputs))
     x = np.empty((0, num_inputs))
     while len(x) < num_patterns:  # the patterns on which no unit has a field of 0, which has no sign
-        drawn = patterns.random(num_inputs, num_patterns, seed=(seed, len(x)))[0]
+        drawn = generator.choice((-1.0, 1.0), (num_patterns, num_inputs))
         x = np.concatenate([x, drawn[(drawn @ w.T != 0).all(1)]])[:num_patterns]
     return w, x, np.where((x @ w.T > 0).sum(1) > num_units // 2, 1.0, -1.0)

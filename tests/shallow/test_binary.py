@@ -37,7 +37,7 @@ def test_against_enumeration(num_inputs, num_patterns):
         ok = found.converged
         wrong += list((np.abs(found.log_z - log_z) / num_inputs)[ok])
         q_wrong += list(np.abs(found.q - q)[ok])
-        assert np.abs(found.d - 1 + found.q).max() == 0
+        np.testing.assert_allclose(found.d, 1 - found.q)
     assert len(wrong) > 30  # of 40
     assert np.mean(wrong) < 0.01
     assert np.mean(q_wrong) < 0.02
@@ -83,13 +83,17 @@ def test_gauge(num_units, factor):
 @pytest.mark.parametrize("factor", ["exact", "gaussian"])
 @pytest.mark.parametrize("num_units", [1, 3])
 def test_the_overlap_is_the_derivative_of_log_z(num_units, factor):
-    """The Bethe free entropy is stationary in the messages, so that q = d log Z/d gamma, and s has the slope -gamma."""
+    """The Bethe free entropy is stationary in the messages, so that q = d log Z/d gamma, and s has the slope -gamma.
+
+    With normal sums Z_mu is not quite what the messages come from, which at N = 33 shows by a thousandth.
+    """
+    rel = 1e-5 if factor == "exact" else 2e-3
     w, x, y = teacher(num_units, 33, 8 * num_units, seed=5)
     found = binary.entropy_curve(w, x, y, gammas=(0.4, 0.4995, 0.5, 0.5005), factor=factor, tolerance=1e-11)
     assert found.residual.max() < 1e-10
-    assert (found.log_z[3] - found.log_z[1]) / 0.001 / w.size == pytest.approx(found.q[2], rel=1e-5)
+    assert (found.log_z[3] - found.log_z[1]) / 0.001 / w.size == pytest.approx(found.q[2], rel=rel)
     slope = (found.entropy[3] - found.entropy[1]) / (found.q[3] - found.q[1])
-    assert slope == pytest.approx(-0.5, rel=1e-3)
+    assert slope == pytest.approx(-0.5, rel=1e-3 if factor == "exact" else 0.02)
 
 
 @pytest.mark.parametrize("num_inputs", [40, 41])
