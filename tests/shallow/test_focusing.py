@@ -117,12 +117,12 @@ def test_derivatives_of_log_z(num_units):
     ("name", "num_inputs", "alpha", "seed"),
     [
         ("standard", 201, 0.5, 0),
-        ("standard", 501, 0.4, 1),
+        ("standard", 301, 0.4, 1),
         ("pseudo", 201, 0.5, 2),
-        ("pseudo", 501, 0.4, 3),
+        ("pseudo", 301, 0.4, 3),
         ("scoping", 201, 0.5, 4),
         ("scoping", 1001, 0.3, 5),
-        ("free", 501, 0.4, 6),
+        ("free", 301, 0.4, 6),
     ],
 )
 def test_it_solves_random_perceptrons(name, num_inputs, alpha, seed):

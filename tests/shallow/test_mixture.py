@@ -29,7 +29,7 @@ def test_no_ridge_beats_bayes(rho):
         lambda log: mixture.ridge(1.5, 1.0, math.exp(log), rho).test_error(), bounds=(-5, 12), method="bounded"
     )
     assert found.fun >= best - 1e-9
-    assert found.fun < best + 1.5
+    assert found.fun < best + (0.01 if rho == 0.5 else 3)  # with unequal clouds the bias of ridge is not the best
 
 
 def test_many_patterns_show_the_centers():
