@@ -1,6 +1,6 @@
 """Replica theory beside single networks, and what focusing belief propagation solves: the numbers of docs/shallow.md.
 
-    python results/shallow/theory.py        # about two minutes on one core
+    python results/shallow/theory.py        # less than a minute on one core
 
 It writes theory.png, theory.pdf, theory.csv and theory.md beside this file.
 """

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sacreddnn.report import figures
 from sacreddnn.report.style import Look
@@ -18,10 +19,10 @@ COLUMNS = ("panel", "curve", "source", "x", "y", "error")
 LOOKS = {
     "bayes_point": Look("Bayes point", "#0072B2", "s"),
     "typical": Look("typical solution, teacher", "#D55E00", "o"),
-    "alpha": ("#404040", "#009E73", "#CC79A7", "#E69F00"),
 }
-_SOURCES = {"amp": "AMP", "sampling": "exact sampling", "sample": "learned networks"}
-_MARKERS = {"amp": "o", "sampling": "D", "sample": "o"}
+_LOADS = ("#404040", "#009E73", "#CC79A7", "#E69F00")
+_POINTS = {"amp": ("AMP", "o", "white"), "sampling": ("exact sampling", "D", None)}  # name, marker, filling
+_GREY = "#404040"
 
 
 @figures.styled
@@ -48,32 +49,37 @@ def theory_figure(points: pd.DataFrame) -> Figure:
     middle.set_title("Gaussian mixture: test error")
     right.set_title("Gaussian mixture: local energy")
     middle.legend(frameon=False, fontsize=8)
+    learned = [
+        Line2D([], [], linestyle="", marker="o", color=_GREY, markersize=3.5, label="ridge, learned"),
+        Line2D(
+            [], [], linestyle="", marker="s", color=_GREY, mfc="white", markersize=5, label="Bayes-optimal, learned"
+        ),
+    ]
+    right.legend(handles=learned, frameon=False, fontsize=8)
     right.set_ylim(bottom=0)
     return figure
 
 
 def _entropies(axes: Axes, points: pd.DataFrame) -> None:
-    for curve in ("bayes_point", "typical"):
-        look, mine = LOOKS[curve], points[points.curve == curve]
-        assert isinstance(look, Look)
+    for curve, look in LOOKS.items():
+        mine = points[points.curve == curve]
         line = mine[mine.source == "theory"]
-        axes.plot(line.x, line.y, color=look.color, label=f"{look.name}, theory")
-        for source in _SOURCES:
+        axes.plot(line.x, line.y, color=look.color, label=look.name)
+        for source, (_, marker, filling) in _POINTS.items():
             found = mine[mine.source == source]
-            if len(found):
-                axes.errorbar(found.x, found.y, found.error, fmt=_MARKERS[source], color=look.color, markersize=4.5,
-                              capsize=2, linewidth=1, mfc="white" if source == "amp" else look.color,
-                              label=f"{look.name}, {_SOURCES[source]}")  # fmt: skip
+            axes.errorbar(found.x, found.y, found.error, fmt=marker, color=look.color, markersize=4.5, capsize=2,
+                          linewidth=1, mfc=filling or look.color)  # fmt: skip
+    for name, marker, filling in _POINTS.values():
+        axes.plot([], [], marker, color=_GREY, mfc=filling or _GREY, markersize=4.5, label=name)
     axes.set_xlabel("Distance d per weight")
     axes.set_ylabel("Local entropy Φ per weight (nats)")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
 
 
 def _mixture(axes: Axes, points: pd.DataFrame) -> None:
     loads = sorted({float(str(name).split()[0].removeprefix("alpha=")) for name in points.curve})
-    colors = LOOKS["alpha"]
-    assert isinstance(colors, tuple)
-    for load, color in zip(loads, colors, strict=False):
+    end = points.x[np.isfinite(points.x)].max()
+    for load, color in zip(loads, _LOADS, strict=False):
         name = f"alpha={load:g}"
         line = points[(points.curve == name) & (points.source == "theory")]
         axes.plot(line.x, line.y, color=color, label=f"ridge, α = {load:g}")
@@ -82,7 +88,6 @@ def _mixture(axes: Axes, points: pd.DataFrame) -> None:
         best = points[points.curve == f"{name} bayes"]
         for value in best[best.source == "theory"].y:
             axes.axhline(value, color=color, linestyle="--", linewidth=1.1, label=f"Bayes-optimal, α = {load:g}")
-        # beyond the largest penalty: ridge tends to it there
-        at = np.full(int((best.source == "sample").sum()), points.x.max())
-        mine = best[best.source == "sample"]
+        mine = best[best.source == "sample"]  # at the right end: ridge tends to it there
+        at = np.full(len(mine), 1.5 * end)
         axes.errorbar(at, mine.y, mine.error, fmt="s", color=color, mfc="white", markersize=5, capsize=2, linewidth=1)
