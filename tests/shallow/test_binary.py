@@ -156,6 +156,25 @@ def test_what_does_not_converge_says_so():
     assert (found.residual > 1e-8).all()
 
 
+@pytest.mark.parametrize("fault", ["more solutions than vectors", "fewer than one", "q falls"])
+def test_what_cannot_be_is_not_vouched_for(monkeypatch, fault):
+    """Messages that stand still, and log Z or q outside of what holds for every set of solutions."""
+    w, x, y = teacher(1, 31, 5, seed=0)
+    honest = BinaryMessages.totals
+
+    def faulty(self, u, fields):
+        H, rest = honest(self, u, fields)
+        if fault == "q falls":
+            return (0.5 * H if fields.max() > 1 else H), rest
+        return H, rest + (10.0 if fault == "more solutions than vectors" else -31.0)
+
+    assert binary.entropy_curve(w, x, y, gammas=GAMMAS).converged.all()
+    monkeypatch.setattr(BinaryMessages, "totals", faulty)
+    found = binary.entropy_curve(w, x, y, gammas=GAMMAS)
+    assert not found.converged[-1]
+    assert found.residual.max() > binary.SLACK
+
+
 def test_the_frozen_point_is_not_vouched_for():
     """Near capacity the reference is alone: the messages fall onto it, and the curve ends there."""
     w, x, y = teacher(1, 51, 70, seed=0)
