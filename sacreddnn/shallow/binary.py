@@ -77,8 +77,8 @@ class BinaryCurve:
 def binary_entropy(q: Array) -> Array:
     """H(q), log of the number of +-1 vectors at the overlap q from one of them, per weight.
 
-    >>> binary_entropy(np.array([0.0, 1.0])).round(4).tolist()
-    [0.6931, 0.0]
+    >>> binary_entropy(np.array([0.0, 0.5])).round(4).tolist()
+    [0.6931, 0.5623]
     """
     up, down = (1 + np.asarray(q)) / 2, (1 - np.asarray(q)) / 2
     return np.asarray(-xlogy(up, up) - xlogy(down, down))

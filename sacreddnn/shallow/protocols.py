@@ -35,8 +35,8 @@ def standard_reinforcement(rhos: Sequence[float] = RHOS) -> Protocol:
 def pseudo_reinforcement(rhos: Sequence[float] = RHOS, x: float = 0.5) -> Protocol:
     """Replicas that come closer while there are more and more of them.
 
-    >>> [(round(gamma, 4), y) for gamma, y in pseudo_reinforcement([0.0, 0.25])]
-    [(0.0, 2.0), (0.5493, 2.3333333333333335)]
+    >>> [(round(gamma, 4), round(y, 4)) for gamma, y in pseudo_reinforcement([0.0, 0.25])]
+    [(0.0, 2.0), (0.5493, 2.3333)]
     """
     _check_rhos(rhos)
     if not 0 <= x <= 0.5:
