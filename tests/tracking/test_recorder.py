@@ -358,6 +358,7 @@ def test_a_beat_that_fails_stops_neither_run_nor_mirror(tmp_path, connect, capsy
     in_database_exactly_once(tmp_path, connect)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_mirror_that_died_is_told(tmp_path, connect, monkeypatch, capsys):
     one = recorder(tmp_path, connect)
     one.start(CONFIG)
@@ -367,6 +368,7 @@ def test_a_mirror_that_died_is_told(tmp_path, connect, monkeypatch, capsys):
     wait_until(lambda: not one._live._thread.is_alive())
     one.log("a", 1.0, 1)
     assert one.finish().runs == 1
+    one._live._close()
     assert "only in" in capsys.readouterr().err
 
 
