@@ -3,6 +3,7 @@
     python benchmarks/all.py                    # minutes; `make bench`
     python benchmarks/all.py --toy              # seconds each: only to see that all run
     python benchmarks/all.py --only training    # one of them, and the table of all that are in the results
+    python benchmarks/all.py --only load queries    # minutes more: the database under load, and large
 
 Each runs in a process of its own and leaves its table in results/benchmarks/; one that fails is named in the summary
 and does not keep the others from running. The summary is results/benchmarks/summary.md. Exit status 1 if one failed; a
@@ -23,6 +24,7 @@ NAMES = (
     "arithmetic", "local_energy", "checkpoint", "startup", "recording", "pipeline", "replicas_on_one_device",
     "data_parallel", "growth", "scheduling", "shallow", "training",
 )  # fmt: skip
+ALONE = ("load", "queries")  # more minutes: only when they are asked for
 SECONDS = 400  # after which a benchmark counts as failed
 
 
@@ -46,7 +48,7 @@ def summary(folder: Path, failed: list[str]) -> str:
     about = "Medians (quartiles) of what was measured in turn; how, and on what machine, is in each benchmark's page."
     lines = ["# Targets and measurements", "", about, ""]
     lines += ["| benchmark | what | measured | target | | commit |", "|---|---|---|---|---|---|"]
-    for name in NAMES:
+    for name in (*NAMES, *ALONE):
         path = folder / f"{name}.csv"
         if name in failed or not path.is_file():
             lines.append(f"| {name} | {'it failed' if name in failed else 'not run'} | | | | |")
@@ -64,7 +66,7 @@ def summary(folder: Path, failed: list[str]) -> str:
 
 def main() -> None:
     parser = measure.parser(__doc__)
-    parser.add_argument("--only", choices=NAMES, nargs="+", default=NAMES, help="only these")
+    parser.add_argument("--only", choices=(*NAMES, *ALONE), nargs="+", default=NAMES, help="only these")
     options = parser.parse_args()
     arguments = ["--threads", str(options.threads), "--device", options.device]
     arguments += ["--toy"] if options.toy else []
