@@ -9,5 +9,6 @@ for folder in $(ls -d $root/[0-9]* | sort -t/ -k4 -n); do
   number=$(basename "$folder")
   if grep -q '^algorithm:' "$folder/config.yaml" && ! grep -qx "$number" <<<"$measured"; then echo "$number"; fi
 done | xargs -r -P "${JOBS:-1}" -I{} .venv/bin/python scripts/flatness.py with run={} "measures=$measures" on_disk num_threads=1 \
-  tracking.root=$root num_examples=1000 local_energy.num_examples=5000 'tracking.tags=[predict]'
+  tracking.root=$root num_examples=500 hessian.num_products=20 local_energy.num_examples=5000 'local_energy.sigmas=[0.3]' \
+  'tracking.tags=[predict]'
 .venv/bin/python scripts/report.py correlate --tag predict --from-disk --root $root --out results/predict
