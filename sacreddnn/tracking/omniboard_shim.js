@@ -2,7 +2,7 @@
 //
 //   it listens on one address and port only, by default on loopback; a taken port ends it
 //   requests of other web sites are refused, and those without the password where one is set
-//   nothing of a run can be changed but its notes and tags
+//   nothing of a run can be changed but its notes and tags, whatever a request's body says
 //   a file or a run that does not exist is answered 404; Omniboard would die of it
 //   an outage of the database ends with the outage
 //   a browser's first look at the list shows the columns that it is told in SACREDDNN_COLUMNS
@@ -71,6 +71,9 @@ function authorized(header) {
   return crypto.timingSafeEqual(digest(given.slice(given.indexOf(':') + 1)), digest(PASSWORD));
 }
 
+// A leading slash, then ASCII without space, # and \: from anything else Express reads another path than is checked here.
+const PLAIN = /^\/[!"$-[\]-~]*$/;
+
 // Status, headers and reason of a refusal; null: go on.
 function refusal(request) {
   const {host, origin, authorization} = request.headers;
@@ -86,11 +89,43 @@ function refusal(request) {
   if (!authorized(authorization)) {
     return [401, {'WWW-Authenticate': 'Basic realm="sacreddnn", charset="UTF-8"'}, 'the password is needed'];
   }
+  if (!PLAIN.test(request.url)) return [400, {}, 'the address must be a path of printable ASCII without # and \\'];
   const where = request.url.split('?')[0];
   if (!reads && !WRITABLE.test(where) && !(request.method === 'PUT' && NOTES.test(where))) {
     return [403, {}, 'runs are not changed here; python scripts/report.py delete removes one from disk and database'];
   }
   return null;
+}
+
+// ---- notes and tags
+
+const LONGEST = 100000; // bytes; as much as Omniboard itself would read
+
+// What is sent, null when it is too long or no JSON.
+async function content(request) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of request) {
+    size += chunk.length; // read to its end, so that the sender hears the answer
+    if (size <= LONGEST) chunks.push(chunk);
+  }
+  try {
+    return size <= LONGEST ? JSON.parse(Buffer.concat(chunks).toString()) : null;
+  } catch (error) {
+    return null;
+  }
+}
+
+// Whether it is what the page sends. Omniboard would write anything else into the run too.
+function isNotes(body) {
+  const names = value => (value && typeof value === 'object' ? Object.keys(value) : []);
+  if (names(body).join() !== 'omniboard') return false;
+  const {tags = [], notes = ''} = body.omniboard || {};
+  const given = names(body.omniboard);
+  return (
+    given.length > 0 && given.every(name => ['tags', 'notes'].includes(name)) && typeof notes === 'string' &&
+    Array.isArray(tags) && tags.every(tag => typeof tag === 'string')
+  );
 }
 
 // ---- what exists
@@ -143,6 +178,20 @@ function page() {
 
 // ---- every request comes through here
 
+// As `refusal`, from the body and the database.
+async function obstacle(request) {
+  if (request.method === 'PUT' && NOTES.test(request.url.split('?')[0])) {
+    const body = await content(request);
+    if (!isNotes(body)) return [403, {}, `of a run only notes and tags are changed here, in ${LONGEST} bytes at most`];
+    Object.assign(request, {body, _body: true}); // Express takes it as read
+  }
+  try {
+    return (await exists(request.url)) ? null : [404, {}, 'there is no such file or run'];
+  } catch (error) {
+    return [503, {}, `the database does not answer: ${error.message}`];
+  }
+}
+
 function answer(response, status, headers, message) {
   response.writeHead(status, {'Content-Type': 'application/json', ...headers});
   response.end(JSON.stringify({message}));
@@ -163,9 +212,9 @@ http.Server.prototype.emit = function (event, request, response) {
     response.end(page());
     return true;
   }
-  exists(request.url).then(
-    found => (found ? emit.apply(this, arguments) : answer(response, 404, {}, 'there is no such file or run')),
-    error => answer(response, 503, {}, `the database does not answer: ${error.message}`)
+  obstacle(request).then(
+    found => (found ? answer(response, ...found) : emit.apply(this, arguments)),
+    () => request.destroy() // it broke off
   );
   return true;
 };

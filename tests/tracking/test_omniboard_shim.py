@@ -21,7 +21,7 @@ const mongoose = require('mongoose');
 mongoose.createConnection(process.env.MONGO_URI, {reconnectTries: 10});
 http.createServer((request, response) => {
   response.end(JSON.stringify([request.method, request.url, request.headers['x-http-method-override'] || null,
-    mongoose.given, process.env.SACREDDNN_DASHBOARD_PASSWORD || null]));
+    mongoose.given, process.env.SACREDDNN_DASHBOARD_PASSWORD || null, request._body ? request.body : null]));
 }).listen(process.env.PORT, () => console.log('Omniboard is listening on port ' + process.env.PORT));
 """
 # knows run 7, a file of one chunk, and an empty file
@@ -43,6 +43,7 @@ exports.createConnection = (url, options) => {
 };
 """
 API = "/sacred/api/v1"
+NOTES = '{"omniboard": {"notes": "a note"}}'
 # another address of this machine, where something that listens on all addresses answers
 ELSEWHERE = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 
@@ -82,11 +83,12 @@ def board(start):
     return one
 
 
-def ask(board, path, method="GET", at="127.0.0.1", **headers):
+def ask(board, path, method="GET", at="127.0.0.1", body=None, **headers):
     """Status, headers and JSON body (else text) of a request."""
     connection = http.client.HTTPConnection(at, board.port, timeout=30)
     try:
-        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         text = answer.read().decode()
     finally:
@@ -145,7 +147,7 @@ def test_other_web_sites_are_refused(board, headers, method):
 
 def test_the_own_page_and_links_to_it_are_not(board):
     own = f"http://127.0.0.1:{board.port}"
-    assert status(board, f"{API}/Runs/7", "PUT", Origin=own, Sec_Fetch_Site="same-origin") == 200
+    assert status(board, f"{API}/Runs/7", "PUT", body=NOTES, Origin=own, Sec_Fetch_Site="same-origin") == 200
     assert status(board, "/x", Host="localhost:8000") == 200  # through a tunnel
     assert status(board, "/x", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 200
     assert status(board, f"{API}/Runs/7", "PUT", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 403
@@ -168,9 +170,86 @@ def test_the_own_page_and_links_to_it_are_not(board):
     ],
 )
 def test_runs_are_not_changed(board, method, path, expected):
-    code, _, body = ask(board, f"{API}/{path}", method)
+    code, _, body = ask(board, f"{API}/{path}", method, body=NOTES)
     assert code == expected
     assert expected == 200 or "report.py delete" in body["message"]
+
+
+def test_notes_and_tags_are_handed_on(board):
+    for given in (
+        {"tags": ["a", "b"]},
+        {"tags": []},
+        {"notes": "größer"},
+        {"notes": ""},
+        {"notes": "x", "tags": ["y"]},
+    ):
+        code, _, answer = ask(board, f"{API}/Runs/7?x=1", "PUT", body=json.dumps({"omniboard": given}))
+        assert (code, answer[5]) == (200, {"omniboard": given})
+
+
+# more than notes and tags, or other than these
+BODIES = (
+    None,
+    "",
+    "{",
+    "null",
+    "7",
+    "[]",
+    "{}",
+    '["omniboard"]',
+    '{"result": {"test/center/error": 0}}',
+    '{"status": "COMPLETED"}',
+    '{"uuid": "x"}',
+    '{"artifacts": ["aaaaaaaaaaaaaaaaaaaaaaaa"]}',
+    '{"$set": {"status": "COMPLETED"}}',
+    '{"omniboard": {"notes": "x"}, "status": "COMPLETED"}',
+    '{"omniboard.notes": "x"}',
+    '{"omniboard": null}',
+    '{"omniboard": "x"}',
+    '{"omniboard": ["tags"]}',
+    '{"omniboard": {}}',
+    '{"omniboard": {"columns": []}}',
+    '{"omniboard": {"notes": "x", "__proto__": {"tags": ["x"]}}}',
+    '{"omniboard": {"notes": 7}}',
+    '{"omniboard": {"notes": null}}',
+    '{"omniboard": {"tags": "x"}}',
+    '{"omniboard": {"tags": ["x", {"a": 1}]}}',
+    json.dumps({"omniboard": {"notes": "x" * 100_000}}),
+    json.dumps({"omniboard": {"notes": "x" * 9_000_000}}),
+)
+
+
+def test_nothing_else_of_a_run_is_written(board):
+    for body in BODIES:
+        code, _, answer = ask(board, f"{API}/Runs/7", "PUT", body=body, Content_Type="application/json")
+        assert code == 403, str(body)[:60]
+        assert "notes and tags" in answer["message"]
+    assert status(board, "/x") == 200
+
+
+def test_a_body_that_breaks_off(board):
+    with socket.create_connection(("127.0.0.1", board.port)) as one:
+        head = f"PUT {API}/Runs/7 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
+        one.sendall(head.encode() + b'{"omniboard": ')
+    assert status(board, "/x") == 200
+    assert board.poll() is None
+
+
+def test_an_address_that_express_would_read_otherwise(board):
+    """It would go past the looks above: at what exists, and at what is shown in a sandbox."""
+    for address in (
+        rf"/sacred\api\v1\files\{'b' * 24}#",
+        rf"/sacred/api/v1\files/{'b' * 24}",
+        f"/sacred/api/v1/files/{'b' * 24}#",
+        rf"http://h/sacred\api\v1\files\{'b' * 24}",
+        f"http://localhost/sacred/api/v1/Runs/{'b' * 24}",
+    ):
+        with socket.create_connection(("127.0.0.1", board.port), timeout=60) as one, one.makefile("rb") as answer:
+            request = f"GET {address} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            one.sendall(request.encode("latin-1"))
+            text = answer.read()
+        assert text.startswith(b"HTTP/1.1 400 "), address
+        assert b"printable ASCII" in text, address  # not Node's own refusal
 
 
 def test_a_post_stays_a_post(board):
