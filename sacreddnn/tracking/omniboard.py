@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from sacreddnn.tracking import locks
 from sacreddnn.tracking.database import DEFAULT_NAME, full_url
@@ -137,7 +137,7 @@ def address(url: str) -> str:
         raise ValueError(f"--mongo-url {redact(url)!r}: must be mongodb://[user@]host[:port]/[name]")
     scheme, user, hosts, name, options = match.groups()
     if user and ":" not in user and (password := mongo_password()):
-        user += f":{quote_plus(password)}"
+        user += ":" + quote(password, safe="")  # not quote_plus: to Node's driver + is no space
     if user and not name and "authsource=" not in (options or "").lower():
         # users are looked up in the database that is named, without a name in admin: here a name is added
         options = "&".join(filter(None, [options, "authSource=admin"]))

@@ -268,14 +268,14 @@ def test_the_place_of_the_installation(monkeypatch, tmp_path):
         ("mongodb://127.0.0.1:27017/?w=1&journal=true", "mongodb://127.0.0.1:27017/sacreddnn?w=1&journal=true"),
         ("lab:27017:runs", "mongodb://lab:27017/runs"),
         ("mongodb://lab", "mongodb://lab/sacreddnn"),
-        ("mongodb://me@a,b:27018/runs?x=1", "mongodb://me:p%40ss%2Fword@a,b:27018/runs?x=1"),
+        ("mongodb://me@a,b:27018/runs?x=1", "mongodb://me:p%40ss%2Fwo%20rd@a,b:27018/runs?x=1"),
         # pymongo looks for users in admin where no database is named
-        ("mongodb://me@lab/?tls=true", "mongodb://me:p%40ss%2Fword@lab/sacreddnn?tls=true&authSource=admin"),
-        ("mongodb+srv://me@lab/?authSource=x", "mongodb+srv://me:p%40ss%2Fword@lab/sacreddnn?authSource=x"),
+        ("mongodb://me@lab/?tls=true", "mongodb://me:p%40ss%2Fwo%20rd@lab/sacreddnn?tls=true&authSource=admin"),
+        ("mongodb+srv://me@lab/?authSource=x", "mongodb+srv://me:p%40ss%2Fwo%20rd@lab/sacreddnn?authSource=x"),
     ],
 )
 def test_the_url_for_omniboard(url, full, monkeypatch):
-    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "p@ss/word")
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "p@ss/wo rd")
     assert omniboard.address(url) == full
 
 
