@@ -456,12 +456,16 @@ def test_a_database_that_is_stopped_during_the_installation(prepared, capsys):
     assert "was stopped meanwhile" in refused(capsys, *prepared(server.ServerError("no")), status=1)
 
 
-def test_omniboard_and_the_database_die_together(prepared, tools, tmp_path, capsys):
+def test_omniboard_and_the_database_die_together(prepared, tools, tmp_path, capsys, monkeypatch):
     """The dashboard goes on, and looks for the database where it was."""
     tools("node", NODE.replace("cat >", "[ $(wc -l < $NOTES/pids) = 1 ] && exit 1\nkill -INT $PPID\ncat >"))
+    (tmp_path / "secret").write_text("swordfish")
+    monkeypatch.setenv("SACREDDNN_DASHBOARD_PASSWORD_FILE", str(tmp_path / "secret"))
     before = signal.getsignal(signal.SIGINT)
     assert dashboard.main(prepared("mongodb://127.0.0.1:1/", *[server.ServerError("it is away")] * 99)) == 0
-    assert "started again" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "started again" in said.err
+    assert "the password of SACREDDNN_DASHBOARD_PASSWORD_FILE" in said.out
     assert (tmp_path / "uris").read_text().splitlines() == ["mongodb://127.0.0.1:1/sacreddnn"] * 2
     assert signal.getsignal(signal.SIGINT) == before
 
