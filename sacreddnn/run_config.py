@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from sacreddnn.schema import ConfigError, Section
+from sacreddnn.tracking.plain import check_no_password
 
 C = TypeVar("C", bound="RunConfig")
 
@@ -30,8 +31,8 @@ class TrackingConfig(Section):
     @field_validator("mongo_url")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url and re.search(r"//[^/@]*:[^/@]*@", url):
-            raise ValueError("holds a password; give it in the environment variable SACREDDNN_MONGO_PASSWORD instead")
+        if url:
+            check_no_password(url)
         return url
 
 

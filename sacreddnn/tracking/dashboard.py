@@ -14,8 +14,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from pymongo.errors import PyMongoError
 
 from sacreddnn.tracking import columns, database, omniboard, server
 from sacreddnn.tracking.omniboard import Omniboard, OmniboardError
-from sacreddnn.tracking.plain import redact
+from sacreddnn.tracking.plain import check_no_password, redact
 
 SHORTEST_PASSWORD = 8
+PASSWORD = "SACREDDNN_DASHBOARD_PASSWORD"
 EVERYWHERE = "0.0.0.0"  # asked for by --public, and behind a password
 
 
@@ -53,29 +54,81 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mongo-url", help="a MongoDB instead of the embedded database")
     parser.add_argument("--port", type=int, default=9000, help="of the page (%(default)s)")
     parser.add_argument(
-        "--public", action="store_true", help="listen on all addresses; needs SACREDDNN_DASHBOARD_PASSWORD"
+        "--public",
+        action="store_true",
+        help=f"listen on all addresses; needs a password in {PASSWORD} or in the file that {PASSWORD}_FILE names",
     )
     return parser
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Show the runs until Ctrl-C or SIGTERM.
+    """Show the runs until Ctrl-C or SIGTERM, which may come at any moment.
 
     Raises:
         ValueError: an option that cannot be.
         OSError: no Node, no database, the port is taken.
     """
     host = EVERYWHERE if arguments.public else server.HOST
-    url, port, password = arguments.mongo_url, arguments.port, dashboard_password()
-    if not 1 <= port <= 65535:
-        raise ValueError(f"--port {port}: must be 1 to 65535")
-    if url and redact(url, options=False) != url:
-        raise ValueError("--mongo-url: holds a password, which others can see; give it in SACREDDNN_MONGO_PASSWORD")
+    url, password = arguments.mongo_url, dashboard_password()
+    if not 1 <= arguments.port <= 65535:
+        raise ValueError(f"--port {arguments.port}: must be 1 to 65535")
+    if url:
+        try:
+            check_no_password(url)
+        except ValueError as error:
+            raise ValueError(f"--mongo-url: {error}") from None
     if arguments.public and len(password or "") < SHORTEST_PASSWORD:
         raise ValueError(
-            f"--public: needs a password of {SHORTEST_PASSWORD} characters or more in SACREDDNN_DASHBOARD_PASSWORD, "
-            "or in the file that SACREDDNN_DASHBOARD_PASSWORD_FILE names"
+            f"--public: needs a password of {SHORTEST_PASSWORD} characters or more in {PASSWORD}, "
+            f"or in the file that {PASSWORD}_FILE names"
         )
+    stop = threading.Event()
+    with _ended_by_signals(stop) as prepared:
+        _keep_open(arguments, host, password, stop, prepared)
+    return 0
+
+
+class _Ended(BaseException):
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, after which `subprocess.run` does not wait for the child it killed."""
+
+
+@contextmanager
+def _ended_by_signals(stop: threading.Event) -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM end the block, not the program; for a block in the main thread.
+
+    Until the block calls what it is given, the first of them breaks off what is being done, which then takes away
+    what it has half made, such as an installation. From then on they set `stop` only.
+    """
+    preparing = True
+
+    def end(*_: object) -> None:
+        first = not stop.is_set()
+        stop.set()
+        if preparing and first:
+            raise _Ended
+
+    def prepared() -> None:
+        nonlocal preparing
+        preparing = False
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with suppress(_Ended):
+            yield prepared
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keep_open(
+    arguments: argparse.Namespace,
+    host: str,
+    password: str | None,
+    stop: threading.Event,
+    prepared: Callable[[], None],
+) -> None:
+    """Prepare the database and Omniboard, then keep it running until `stop`."""
+    url, port = arguments.mongo_url, arguments.port
     omniboard.node()
     if not omniboard.port_is_free(host, port):
         raise OmniboardError(f"port {port} is taken by another program; choose another: --port {port + 1}")
@@ -84,8 +137,14 @@ def show(arguments: argparse.Namespace) -> int:
     current: dict[str, str] = {}
 
     def launch() -> Omniboard:
-        current["uri"] = url or server.revive(arguments.folder) or current["uri"]
-        at = omniboard.address(current["uri"])
+        found = url
+        if not url:
+            with suppress(OSError):  # away; it comes back where it was, or `look` finds it elsewhere
+                found = server.revive(arguments.folder)
+        if not (found := found or current.get("uri")):
+            raise OmniboardError(f"the embedded database in {arguments.folder} was stopped meanwhile; run it again")
+        current["uri"] = found
+        at = omniboard.address(found)
         return Omniboard(start, at, host=host, port=port, columns=shown, password=password)
 
     def look() -> bool:
@@ -101,17 +160,15 @@ def show(arguments: argparse.Namespace) -> int:
     def tell(board: Omniboard) -> None:
         nonlocal told
         where = redact(url) if url else f"embedded in {arguments.folder}"
-        protection = "; any user name, the password of SACREDDNN_DASHBOARD_PASSWORD" if password else ""
+        source = PASSWORD if os.environ.get(PASSWORD) else f"{PASSWORD}_FILE"
+        protection = f"; any user name, the password of {source}" if password else ""
         if not told:
             address = f"http://{_name(host)}:{port}/"
             _say(f"{address}  runs of the database {where}{protection}; Ctrl-C ends it")
         told = True
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    prepared()
     omniboard.supervise(launch, stop, on_ready=tell, look=look)
-    return 0
 
 
 def prepare_columns(url: str | None, folder: str | Path) -> list[tuple[str, str]]:
@@ -141,17 +198,17 @@ def dashboard_password() -> str | None:
     Raises:
         ValueError: the file cannot be read.
     """
-    if password := os.environ.get("SACREDDNN_DASHBOARD_PASSWORD"):
+    if password := os.environ.get(PASSWORD):
         return password
-    if not (path := os.environ.get("SACREDDNN_DASHBOARD_PASSWORD_FILE")):
+    if not (path := os.environ.get(f"{PASSWORD}_FILE")):
         return None
     try:
         password = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         reason = error.strerror
-        raise ValueError(f"SACREDDNN_DASHBOARD_PASSWORD_FILE={path}: cannot be read ({reason})") from None
+        raise ValueError(f"{PASSWORD}_FILE={path}: cannot be read ({reason})") from None
     if not password:
-        raise ValueError(f"SACREDDNN_DASHBOARD_PASSWORD_FILE={path}: is empty; write the password into it")
+        raise ValueError(f"{PASSWORD}_FILE={path}: is empty; write the password into it")
     return password
 
 

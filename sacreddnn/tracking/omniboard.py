@@ -16,14 +16,14 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from sacreddnn.tracking import locks
 from sacreddnn.tracking.database import DEFAULT_NAME, full_url
-from sacreddnn.tracking.plain import mongo_password, redact
+from sacreddnn.tracking.plain import environment_without_secrets, mongo_password, redact
 
 VERSION = "2.16.1"
 SHIM = Path(__file__).with_name("omniboard_shim.js")
@@ -73,10 +73,6 @@ def install(folder: Path, say: Callable[[str], None] = print) -> Path:
     start = program / "dist" / "start.js"
     if start.is_file():
         return start
-    if folder.exists():
-        raise OmniboardError(
-            f"{folder} exists but holds no Omniboard; remove it, or name another in SACREDDNN_OMNIBOARD"
-        )
     npm = shutil.which("npm")
     if npm is None:
         raise OmniboardError(NEEDS_NODE.replace("Node.js is", "npm, of Node.js, is"))
@@ -85,6 +81,10 @@ def install(folder: Path, say: Callable[[str], None] = print) -> Path:
         with locks.locked(folder.with_name(f".{folder.name}.lock")):
             if start.is_file():
                 return start
+            if folder.exists():
+                raise OmniboardError(
+                    f"{folder} exists but holds no Omniboard; remove it, or name another in SACREDDNN_OMNIBOARD"
+                )
             say(f"installing Omniboard {VERSION} into {folder}: once, about a minute")
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
                 aside = Path(name) / "whole"
@@ -106,7 +106,16 @@ def _npm_install(npm: str, folder: Path) -> None:
     # no scripts of 800 packages run here; Omniboard needs none
     command = [npm, "install", "--no-audit", "--no-fund", "--omit=dev", "--ignore-scripts", "--loglevel=error"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment_without_secrets(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise OmniboardError(f"npm install did not end in {INSTALL_SECONDS:g} s; is its registry reachable?") from None
     if done.returncode or not (folder / "node_modules" / "omniboard" / "dist" / "start.js").is_file():
@@ -128,7 +137,7 @@ def address(url: str) -> str:
         raise ValueError(f"--mongo-url {redact(url)!r}: must be mongodb://[user@]host[:port]/[name]")
     scheme, user, hosts, name, options = match.groups()
     if user and ":" not in user and (password := mongo_password()):
-        user += f":{quote_plus(password)}"
+        user += ":" + quote(password, safe="")  # not quote_plus: to Node's driver + is no space
     if user and not name and "authsource=" not in (options or "").lower():
         # users are looked up in the database that is named, without a name in admin: here a name is added
         options = "&".join(filter(None, [options, "authSource=admin"]))
@@ -173,7 +182,7 @@ class Omniboard:
         self.lines: deque[str] = deque(maxlen=50)
         self._process = subprocess.Popen(
             [node(), "--no-deprecation", "-r", str(SHIM), str(start)],
-            env=_environment(os.environ)
+            env=_environment()
             | {
                 "MONGO_URI": url,
                 "PORT": str(port),
@@ -228,10 +237,10 @@ class Omniboard:
                     self.lines.append(line.strip())
 
 
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """What Node is told of our environment: nothing that would change which database it opens, no passwords."""
-    left_out = {"OMNIBOARD_CONFIG", "NODE_OPTIONS", "SACREDDNN_MONGO_PASSWORD", "SACREDDNN_MONGO_PASSWORD_FILE"}
-    return {name: value for name, value in own.items() if name not in left_out}
+    left_out = {"OMNIBOARD_CONFIG", "NODE_OPTIONS"}
+    return {name: value for name, value in environment_without_secrets().items() if name not in left_out}
 
 
 def supervise(

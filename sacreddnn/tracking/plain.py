@@ -21,6 +21,8 @@ _IN_URL = re.compile(r"(mongodb(?:\+srv)?://[^\s:/@]{1,99}):\S{0,199}@|(://[^\s:
 _SECRET = r"(?:password|passwd|secret|token|api_?key)"
 _IN_OPTION = re.compile(_SECRET.join((r"(", r"['\"]?\s*[=:]\s*)[^\s,;&]+")), re.IGNORECASE)
 _IN_KEY = re.compile(_SECRET + "$", re.IGNORECASE)
+_OF_KEY_FILE = re.compile(r"[?&;]\w*(?:password|passphrase)=", re.IGNORECASE)
+_PASSWORDS = tuple(f"SACREDDNN_{of}_PASSWORD{form}" for of in ("MONGO", "DASHBOARD") for form in ("", "_FILE"))
 
 
 def now() -> str:
@@ -56,6 +58,31 @@ def mongo_password() -> str | None:
         raise ValueError(
             f"SACREDDNN_MONGO_PASSWORD_FILE={path}: cannot be read ({error.strerror}); name a readable file"
         ) from None
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """The environment for a child that needs none of our passwords, and may live longer than we."""
+    return {name: value for name, value in os.environ.items() if name not in _PASSWORDS}
+
+
+def check_no_password(url: str) -> None:
+    """Refuse a URL with a password in it: it would be seen in the list of processes and written down.
+
+    >>> check_no_password("mongodb://me@lab.example/runs")
+
+    Raises:
+        ValueError: it holds the password of the user, or that of a key file.
+    """
+    if re.search(r"//[^/@]*:[^/@]*@", url):
+        raise ValueError(
+            "holds a password, which others can see; give it in the environment variable SACREDDNN_MONGO_PASSWORD, "
+            "or in the file that SACREDDNN_MONGO_PASSWORD_FILE names"
+        )
+    if found := _OF_KEY_FILE.search(url):
+        raise ValueError(
+            f"holds a password, {found[0][1:]}.., which others can see; "
+            "name a key file without a password, readable by you only"
+        )
 
 
 def redact(text: str, *, options: bool = True) -> str:

@@ -27,7 +27,7 @@ from pymongo.errors import PyMongoError
 
 from sacreddnn.tracking import locks
 from sacreddnn.tracking.folder import read_json
-from sacreddnn.tracking.plain import write_atomic
+from sacreddnn.tracking.plain import environment_without_secrets, write_atomic
 
 HOST = "127.0.0.1"  # never another: the server asks nobody for a password
 START_SECONDS = 30.0
@@ -141,6 +141,7 @@ def _launch(folder: Path, port: int) -> str | None:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
+                env=environment_without_secrets(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

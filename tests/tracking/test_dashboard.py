@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from sacreddnn.run_config import TrackingConfig
 from sacreddnn.tracking import columns, dashboard, omniboard, server
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "dashboard.py"
@@ -151,10 +153,34 @@ def test_the_password_may_be_in_a_file(tmp_path, monkeypatch, tools):
     assert dashboard.dashboard_password() == "swordfish"
 
 
-def test_a_password_on_the_command_line(tools, capsys):
-    line = refused(capsys, "--mongo-url", "mongodb://me:hunter22@lab/runs")
-    assert "SACREDDNN_MONGO_PASSWORD" in line
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("mongodb://me:hunter22@lab/runs", "SACREDDNN_MONGO_PASSWORD"),
+        ("mongodb+srv://me:@lab", "SACREDDNN_MONGO_PASSWORD"),
+        ("mongodb://me@lab/?tls=true&tlsCertificateKeyFilePassword=hunter22", "a key file without a password"),
+    ],
+)
+def test_a_password_on_the_command_line(tools, capsys, url, instead):
+    line = refused(capsys, "--mongo-url", url)
+    assert instead in line
     assert "hunter22" not in line
+    with pytest.raises(ValidationError, match=instead):
+        TrackingConfig(mongo_url=url)
+
+
+def test_a_url_with_the_words_of_the_password(tools, capsys, monkeypatch, port):
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "runs")
+    monkeypatch.setattr("sacreddnn.tracking.database.TIMEOUTS", {"serverSelectionTimeoutMS": 200})
+    url = "mongodb://me@127.0.0.1:1/runs"
+    assert TrackingConfig(mongo_url=url).mongo_url == url
+    assert "does not answer" in refused(capsys, "--mongo-url", url, "--port", str(port), status=1)
+
+
+def test_the_source_of_the_password_is_said(capsys):
+    with pytest.raises(SystemExit):
+        dashboard.main(["--help"])
+    assert "SACREDDNN_DASHBOARD_PASSWORD_FILE" in "".join(capsys.readouterr().out.split())
 
 
 def test_without_node(capsys, monkeypatch, tmp_path):
@@ -211,6 +237,23 @@ def test_a_folder_of_something_else_is_not_touched(tools, tmp_path):
         omniboard.install(tmp_path / "omniboard", print)
 
 
+def test_another_installer_that_ends_at_this_moment(tools, tmp_path, monkeypatch):
+    folder = tmp_path / "omniboard"
+    start = folder / "node_modules/omniboard/dist/start.js"
+    is_file = Path.is_file
+
+    def look(path):
+        found = is_file(path)
+        if path == start and not found:
+            start.parent.mkdir(parents=True)
+            start.touch()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", look)
+    assert omniboard.install(folder, print) == start
+    assert not (tmp_path / "npm").exists()
+
+
 def test_the_place_of_the_installation(monkeypatch, tmp_path):
     monkeypatch.delenv("SACREDDNN_OMNIBOARD", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -225,14 +268,14 @@ def test_the_place_of_the_installation(monkeypatch, tmp_path):
         ("mongodb://127.0.0.1:27017/?w=1&journal=true", "mongodb://127.0.0.1:27017/sacreddnn?w=1&journal=true"),
         ("lab:27017:runs", "mongodb://lab:27017/runs"),
         ("mongodb://lab", "mongodb://lab/sacreddnn"),
-        ("mongodb://me@a,b:27018/runs?x=1", "mongodb://me:p%40ss%2Fword@a,b:27018/runs?x=1"),
+        ("mongodb://me@a,b:27018/runs?x=1", "mongodb://me:p%40ss%2Fwo%20rd@a,b:27018/runs?x=1"),
         # pymongo looks for users in admin where no database is named
-        ("mongodb://me@lab/?tls=true", "mongodb://me:p%40ss%2Fword@lab/sacreddnn?tls=true&authSource=admin"),
-        ("mongodb+srv://me@lab/?authSource=x", "mongodb+srv://me:p%40ss%2Fword@lab/sacreddnn?authSource=x"),
+        ("mongodb://me@lab/?tls=true", "mongodb://me:p%40ss%2Fwo%20rd@lab/sacreddnn?tls=true&authSource=admin"),
+        ("mongodb+srv://me@lab/?authSource=x", "mongodb+srv://me:p%40ss%2Fwo%20rd@lab/sacreddnn?authSource=x"),
     ],
 )
 def test_the_url_for_omniboard(url, full, monkeypatch):
-    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "p@ss/word")
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "p@ss/wo rd")
     assert omniboard.address(url) == full
 
 
@@ -304,6 +347,7 @@ def test_a_port_lost_to_another_program_ends_the_work(launch, tools, tmp_path):
 
 def test_no_password_where_others_see_it(launch, tmp_path, monkeypatch):
     monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "hunter22")
+    monkeypatch.setenv("SACREDDNN_DASHBOARD_PASSWORD_FILE", "/secret")
     monkeypatch.setenv("OMNIBOARD_CONFIG", "/somebody/elses.json")
     one = launch(password="swordfish")
     assert one.ready.wait(60)
@@ -313,6 +357,7 @@ def test_no_password_where_others_see_it(launch, tmp_path, monkeypatch):
     assert not any(secret in arguments for secret in ("hunter22", "swordfish", "mongodb"))
     assert "MONGO_URI=mongodb://me:hunter22@lab/runs\n" in environment
     assert "SACREDDNN_MONGO_PASSWORD" not in environment
+    assert "/secret" not in environment
     assert "OMNIBOARD_CONFIG" not in environment
     one.lines.append("MongoError: cannot log in to mongodb://me:hunter22@lab/runs")
     assert "MongoError: cannot log in" in one.reason()
@@ -366,6 +411,72 @@ def test_the_embedded_database_is_brought_back_after_a_crash_only(command, tmp_p
     uri = server.start(folder)
     assert server.revive(folder) == uri
     assert len(pids(tmp_path)) == 1
+
+
+SECRETS = {
+    "SACREDDNN_MONGO_PASSWORD": "hunter22",
+    "SACREDDNN_MONGO_PASSWORD_FILE": "/hunter22",
+    "SACREDDNN_DASHBOARD_PASSWORD": "hunter22",
+    "SACREDDNN_DASHBOARD_PASSWORD_FILE": "/hunter22",
+}
+
+
+def test_npm_is_told_no_passwords(tools, tmp_path, monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    tools("npm", NPM + 'env > "$NOTES/environment"\n')
+    omniboard.install(tmp_path / "omniboard", print)
+    environment = (tmp_path / "environment").read_text()
+    assert "NOTES=" in environment
+    assert "hunter22" not in environment
+
+
+@pytest.fixture
+def prepared(tools, monkeypatch, port):
+    """The command in this process, on a database that is only said to be there; what is found of it, one by one."""
+    monkeypatch.setattr(dashboard, "prepare_columns", lambda url, folder: [])
+
+    def prepared(*found):
+        answers = iter(found)
+
+        def revive(folder):
+            answer = next(answers, None)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(server, "revive", revive)
+        return ["--port", str(port)]
+
+    return prepared
+
+
+def test_a_database_that_is_stopped_during_the_installation(prepared, capsys):
+    assert "was stopped meanwhile" in refused(capsys, *prepared(None), status=1)
+    assert "was stopped meanwhile" in refused(capsys, *prepared(server.ServerError("no")), status=1)
+
+
+def test_omniboard_and_the_database_die_together(prepared, tools, tmp_path, capsys, monkeypatch):
+    """The dashboard goes on, and looks for the database where it was."""
+    tools("node", NODE.replace("cat >", "[ $(wc -l < $NOTES/pids) = 1 ] && exit 1\nkill -INT $PPID\ncat >"))
+    (tmp_path / "secret").write_text("swordfish")
+    monkeypatch.setenv("SACREDDNN_DASHBOARD_PASSWORD_FILE", str(tmp_path / "secret"))
+    before = signal.getsignal(signal.SIGINT)
+    assert dashboard.main(prepared("mongodb://127.0.0.1:1/", *[server.ServerError("it is away")] * 99)) == 0
+    said = capsys.readouterr()
+    assert "started again" in said.err
+    assert "the password of SACREDDNN_DASHBOARD_PASSWORD_FILE" in said.out
+    assert (tmp_path / "uris").read_text().splitlines() == ["mongodb://127.0.0.1:1/sacreddnn"] * 2
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ended_during_the_installation(prepared, tools, tmp_path, capsys, number):
+    """Status 0, and nothing is left of it."""
+    tools("npm", f"#!/bin/sh\nmkdir node_modules\nkill -{int(number)} $PPID\nexec sleep 600\n")
+    assert dashboard.main(prepared()) == 0
+    assert capsys.readouterr().err == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", ".omniboard.lock"}
 
 
 def test_the_shim_is_part_of_the_package():

@@ -1,21 +1,29 @@
-"""A laboratory's MongoDB: user and password over TLS; a replica set whose primary dies in the middle of a run."""
+"""A laboratory's MongoDB: user, password, TLS, the dashboard on it; a replica set whose primary dies during a run."""
 
 import contextlib
+import http.client
+import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from functools import partial
-from urllib.parse import quote
+from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from sacreddnn.tracking import columns
 from sacreddnn.tracking import database as databases
 from sacreddnn.tracking.recorder import Recorder
 from sacreddnn.tracking.runs import load, load_spool
 
+SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "dashboard.py"
 USER, PASSWORD = "researcher", "pa/ss: w@rd%"
 SECONDS = 100  # for a server or an election, however busy the machine
 
@@ -126,6 +134,83 @@ def test_who_is_not_let_in_is_told_in_one_line_without_the_password(lab, monkeyp
         databases.connect(url)
     assert password not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def seen_in_lists_of_processes():
+    """The command lines of all processes."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return lines
+
+
+@pytest.fixture
+def board(lab, tmp_path):
+    """The dashboard's command on the laboratory's database; asks its Omniboard and returns status and JSON."""
+    if None in map(shutil.which, ("node", "npm")):
+        pytest.skip("needs Node.js: apt-get install nodejs npm")
+    port = free_port()
+    command = [sys.executable, SCRIPT, "--mongo-url", lab, "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent), "SACREDDNN_MONGO_PASSWORD": PASSWORD}
+    log = tmp_path / "log"
+
+    def ask(path, method="GET", body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        with contextlib.closing(connection):
+            text = None if body is None else json.dumps(body)
+            connection.request(method, f"/sacred/api/v1/{path}", text, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 900  # npm may have to install first
+        while "http://" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield ask
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 0
+        assert PASSWORD not in log.read_text()
+    finally:
+        end(process)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_its_dashboard(lab, board, tmp_path, monkeypatch):
+    """Omniboard on it: the runs, our columns, no password that others see, nothing written but notes and tags."""
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", PASSWORD)
+    monkeypatch.setitem(databases.TIMEOUTS, "serverSelectionTimeoutMS", 1000 * SECONDS)
+    one = Recorder(tmp_path / "runs", connect=partial(databases.connect, lab), flush_seconds=SECONDS)
+    one.start({"seed": 17, "tracking": {"mongo_url": lab}})
+    one.log("test/center/error", 9.0, 1)
+    assert not one.finish()
+
+    status, runs = board("Runs")
+    assert status == 200
+    (run,) = [run["_id"] for run in runs if run["config"].get("seed") == 17]
+    found = {column["name"]: column["config_path"] for column in board("Omniboard.Custom.Columns")[1]}
+    assert found == columns.COLUMNS
+
+    if lines := seen_in_lists_of_processes():
+        assert any("omniboard_shim.js" in line for line in lines)
+        assert not any(secret in line for line in lines for secret in (PASSWORD, quote(PASSWORD), quote_plus(PASSWORD)))
+
+    database = databases.connect(lab)
+    before = database.runs.find_one({"_id": run})
+    for body in ({"result": {"test/center/error": 0}}, {"status": "FAILED"}, {"uuid": "x"}, {"artifacts": ["a" * 24]}):
+        assert board(f"Runs/{run}", "PUT", body)[0] == 403
+    assert database.runs.find_one({"_id": run}) == before
+    assert board(f"Runs/{run}", "PUT", {"omniboard": {"tags": ["good", "größer"]}})[0] == 200
+    assert board(f"Runs/{run}", "PUT", {"omniboard": {"notes": "to be repeated"}})[0] == 200
+    after = database.runs.find_one({"_id": run})
+    assert after.pop("omniboard") == {"tags": ["good", "größer"], "notes": "to be repeated"}
+    assert after == before
+    database.client.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
@@ -61,6 +62,18 @@ def test_a_config_in_the_current_folder_is_not_read(folder, tmp_path, monkeypatc
     (tmp_path / "secantusd.toml").write_text("this is not toml")
     monkeypatch.chdir(tmp_path)
     server.start(folder)
+
+
+def test_the_process_that_stays_keeps_no_passwords(folder, monkeypatch):
+    for of in ("MONGO", "DASHBOARD"):
+        monkeypatch.setenv(f"SACREDDNN_{of}_PASSWORD", "hunter22")
+        monkeypatch.setenv(f"SACREDDNN_{of}_PASSWORD_FILE", "/hunter22")
+    server.start(folder)
+    environment = Path(f"/proc/{server.status(folder)['pid']}/environ")
+    if not environment.exists():
+        pytest.skip("needs /proc to look into the process")
+    assert b"PATH=" in environment.read_bytes()
+    assert b"hunter22" not in environment.read_bytes()
 
 
 def test_without_secantusdb_the_message_says_what_to_do(tmp_path, monkeypatch):
