@@ -6,6 +6,7 @@ width characters that MongoDB's manual suggests, and turned back when read.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def safe_key(key: str) -> str:
     return "＄" + key[1:] if key.startswith("$") else key
 
 
+@lru_cache(maxsize=10_000)  # of thousands of runs the keys are the same
 def original_key(key: str) -> str:
     """The key that `safe_key` was given."""
     return key.translate(_ORIGINAL)
@@ -45,7 +47,7 @@ def encodable(value: Any) -> Any:
 
 def decoded(value: Any) -> Any:
     """What `encodable` was given, but for huge integers."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {original_key(key): decoded(item) for key, item in value.items()}
     return [decoded(item) for item in value] if isinstance(value, list) else value
 

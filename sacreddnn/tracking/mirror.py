@@ -7,7 +7,7 @@ same code serves the live run, its end, and the replay of everything after the d
     runs      _id, uuid, config, result, status, info.metrics, artifacts, .. ; `spool.digest` is written last
               and says which state of the folder the database has in full
     metrics   one document a run and name: steps, values, timestamps, gradient_evaluations
-    packed    one document a finished run: the same, to be read at once (packed.py)
+    packed    one document a finished run: the same in short, to be read at once (packed.py)
     fs        artifacts (GridFS)
 """
 
@@ -29,7 +29,7 @@ from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.database import address, prepare
 from sacreddnn.tracking.document import document, fit
 from sacreddnn.tracking.folder import Metrics, Series
-from sacreddnn.tracking.packed import pack
+from sacreddnn.tracking.packed import fields, pack
 from sacreddnn.tracking.plain import write_atomic
 from sacreddnn.tracking.spool import close_stale
 
@@ -153,8 +153,8 @@ class Mirror:
         return points
 
     def _push_packed(self, entry: Mapping[str, Any], digest: str) -> None:
-        """Of a finished run all metrics in one document, which says of which state they are."""
-        data = None if entry["status"] == "RUNNING" else pack(self._metrics.series)
+        """Of a finished run what is read of it, in one document, which says of which state it is."""
+        data = None if entry["status"] == "RUNNING" else pack(fields(self._folder), self._metrics.series)
         if data is None:
             self._database.packed.delete_one({"_id": self.run_id})
         else:

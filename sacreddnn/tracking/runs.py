@@ -4,7 +4,9 @@
 >>> frame(records)[["test/center/error", "config.training.lr"]]                   # doctest: +SKIP
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import gc
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -17,11 +19,10 @@ from pymongo.database import Database
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.document import decoded, utc
 from sacreddnn.tracking.folder import Series
-from sacreddnn.tracking.packed import unpack
+from sacreddnn.tracking.packed import fields, unpack
 from sacreddnn.tracking.plain import flat
 
 _WANTED = (
-    "spool",
     "uuid",
     "status",
     "start_time",
@@ -80,7 +81,9 @@ def load(
 ) -> list[Record]:
     """The runs in a database in the order of their numbers; two queries for any number of finished runs.
 
-    A third has the metrics of runs that are not packed: those that still run, and very long ones.
+    Two more have the runs that are not packed: those that still run, and very long ones.
+
+    Python's garbage collection waits meanwhile: it would go again and again through millions of objects that all stay.
 
     Args:
         database: of `database.connect`.
@@ -90,17 +93,34 @@ def load(
     Raises:
         pymongo.errors.PyMongoError: the database is away.
     """
-    wanted: dict[str, Any] = {**(query or {}), "uuid": {"$exists": True}}
+    wanted = dict(query or {})
     chosen = None if ids is None else set(ids)
     if chosen is not None:
         wanted["_id"] = _among(chosen)
-    records: dict[int, Record] = {}
-    digests: dict[int, str | None] = {}
-    packed: set[int] = set()
-    for entry in database.runs.find(wanted, dict.fromkeys(_WANTED, 1), sort=[("_id", 1)], batch_size=100_000):
-        if chosen is not None and entry["_id"] not in chosen:
+    with _no_collection():
+        # nothing else of the run documents: they are long, and take the embedded server five times the time
+        found = database.runs.find(wanted, {"spool.digest": 1}, batch_size=100_000)
+        digests = {
+            one["_id"]: one.get("spool", {}).get("digest") for one in found if chosen is None or one["_id"] in chosen
+        }
+        records = {}
+        for entry in database.packed.find({} if not wanted else {"_id": _among(digests)}, batch_size=100_000):
+            run_id = entry["_id"]
+            if run_id in digests and entry["digest"] == digests[run_id]:
+                records[run_id] = _record(run_id, *unpack(entry["data"]))
+        missing = digests.keys() - records
+        if missing:
+            records |= _load_growing(database, missing)
+    return [records[run_id] for run_id in sorted(records)]
+
+
+def _load_growing(database: Database[dict[str, Any]], ids: Collection[int]) -> dict[int, Record]:
+    """The runs of `ids` from the documents that grow while they run."""
+    records = {}
+    wanted = {"_id": _among(ids), "uuid": {"$exists": True}}  # runs of other programs have none
+    for entry in database.runs.find(wanted, dict.fromkeys(_WANTED, 1), batch_size=100_000):
+        if entry["_id"] not in ids:
             continue
-        digests[entry["_id"]] = entry.get("spool", {}).get("digest")
         info = entry["info"]
         info.pop("metrics", None)  # where Omniboard finds the metrics; not the run's own
         records[entry["_id"]] = Record(
@@ -116,19 +136,24 @@ def load(
             git=entry.get("git") or {},
             host=decoded(entry.get("host") or {}),
         )
-    these = {} if ids is None and query is None else {"_id": _among(records)}
-    for entry in database.packed.find(these, batch_size=100_000):
-        if entry["_id"] in records and entry["digest"] == digests[entry["_id"]]:
-            records[entry["_id"]].series = unpack(entry["data"])
-            packed.add(entry["_id"])
-    missing = records.keys() - packed
     # whole documents: taking fields out costs the embedded server three times the time of the query
-    for entry in database.metrics.find({"run_id": _among(missing)}, batch_size=100_000) if missing else ():
-        if entry["run_id"] in missing:
+    for entry in database.metrics.find({"run_id": _among(records)}, batch_size=100_000) if records else ():
+        if entry["run_id"] in records:
             records[entry["run_id"]].series[entry["name"]] = Series(
                 entry["steps"], entry["values"], entry.get("gradient_evaluations", []), entry["timestamps"]
             )
-    return list(records.values())
+    return records
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _among(ids: Collection[int]) -> dict[str, Any]:
@@ -155,21 +180,12 @@ def load_spool(root: str | Path, ids: Iterable[int] | None = None) -> list[Recor
 
 def read_folder(folder: Path) -> Record:
     """The run in a folder, as far as it is recorded."""
-    run = files.read_run(folder)
-    return Record(
-        run_id=run["run_id"],
-        uuid=run["uuid"],
-        status=run["status"],
-        start_time=utc(run["start_time"]),
-        stop_time=utc(run.get("stop_time")),
-        config=files.read_config(folder),
-        config_hash=run["config_hash"],
-        result=files.read_result(folder),
-        info=run.get("info") or {},
-        git=run.get("git") or {},
-        host=run.get("host") or {},
-        series=files.read_metrics(folder),
-    )
+    return _record(files.read_run(folder)["run_id"], fields(folder), files.read_metrics(folder))
+
+
+def _record(run_id: int, run: dict[str, Any], series: dict[str, Series]) -> Record:
+    times = {key: utc(run[key]) for key in ("start_time", "stop_time")}
+    return Record(run_id=run_id, **run | times, series=series)
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -1,3 +1,5 @@
+import gc
+import math
 from datetime import datetime
 
 import pandas as pd
@@ -7,7 +9,7 @@ from pymongo import monitoring
 from sacreddnn.tracking import database as databases
 from sacreddnn.tracking.folder import Series
 from sacreddnn.tracking.mirror import replay
-from sacreddnn.tracking.packed import pack
+from sacreddnn.tracking.packed import pack, unpack
 from sacreddnn.tracking.runs import frame, load, load_spool, metrics
 from sacreddnn.tracking.spool import Spool
 
@@ -110,10 +112,11 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
     ]
     database.metrics.insert_many(entries)
     series = Series([1], [1.0], [None], [datetime(2026, 1, 1)])
-    data = pack(dict.fromkeys(names, series))
-    database.packed.insert_many(
-        {"_id": one["_id"], "digest": None, "data": data} for one in runs[: len(runs) - running]
-    )
+    for run in runs[: len(runs) - running]:
+        fields = {"uuid": run["uuid"], "status": "COMPLETED", "start_time": "2026-01-01T00:00:00+00:00"}
+        fields |= {"stop_time": None, "config": run["config"], "config_hash": "", "result": {}, "info": {}}
+        data = pack(fields | {"git": {}, "host": {}}, dict.fromkeys(names, series))
+        database.packed.insert_one({"_id": run["_id"], "digest": None, "data": data})
     count = Count()
     monkeypatch.setitem(databases.TIMEOUTS, "event_listeners", [count])
     url = f"mongodb://{databases.address(database)}"
@@ -121,7 +124,42 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
     count.commands.clear()
     records = load(counted, **arguments)
     counted.client.close()
-    trips = 2 + bool(running)  # one more for the metrics of runs that are not finished
+    trips = 4 if running else 2  # two more for runs that are not finished
     assert count.commands[:trips] == ["find"] * trips
     assert set(count.commands[trips:]) <= {"endSessions"}
     assert all(len(record.series) == 3 for record in records)
+
+
+def test_packed_runs_are_the_same_to_the_last_bit():
+    times = [datetime(2026, 1, 1, 12, 30, 15, 123_000), datetime(1969, 12, 31, 23, 59, 59, 999_000)]
+    run = {"uuid": "ü", "config": {"a.b": {"$c": [1, 0.1 + 0.2, None, 2**70, math.inf]}}, "stop_time": None}
+    metrics = {
+        "a": Series([3, -1], [0.1 + 0.2, 1e-310], [None, 2**62], times),
+        "empty": Series(),
+        "ü/loss": Series([2**62], [-1.7976931348623157e308], [0], times[:1]),
+    }
+    assert unpack(pack(run, metrics)) == (run, metrics)
+
+
+def test_long_runs_are_not_packed(monkeypatch):
+    monkeypatch.setattr("sacreddnn.tracking.packed.MAX_BYTES", 100)
+    assert pack({"info": {}}, {}) is not None
+    assert pack({"info": {str(i): i for i in range(100)}}, {}) is None
+
+
+def test_runs_of_another_program_are_left_out(database):
+    database.runs.insert_one({"_id": 1, "status": "COMPLETED", "config": {}, "info": {}, "result": 0.5})
+    assert load(database) == []
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(database, monkeypatch):
+    seen = []
+    monkeypatch.setattr("sacreddnn.tracking.runs._among", lambda ids: seen.append(gc.isenabled()) or {"$in": []})
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            assert load(database, query={"status": "RUNNING"}) == []
+            assert gc.isenabled() is enabled
+        finally:
+            gc.enable()
+    assert seen == [False, False]
