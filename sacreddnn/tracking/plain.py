@@ -148,12 +148,15 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, list) else value
 
 
-def flat(value: Mapping[str, Any], separator: str = "/", prefix: str = "") -> dict[str, Any]:
-    """The nested mapping as one level: ``{"test": {"error": 9}}`` becomes ``{"test/error": 9}``."""
+def flat(value: dict[str, Any], separator: str = "/", prefix: str = "") -> dict[str, Any]:
+    """The nested dict as one level: ``{"test": {"error": 9}}`` becomes ``{"test/error": 9}``."""
     result: dict[str, Any] = {}
     for key, item in value.items():
         name = f"{prefix}{separator}{key}" if prefix else str(key)
-        result.update(flat(item, separator, name) if isinstance(item, Mapping) else {name: item})
+        if isinstance(item, dict):
+            result |= flat(item, separator, name)
+        else:
+            result[name] = item
     return result
 
 

@@ -36,6 +36,18 @@ _WANTED = (
 )
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python's garbage collection waits: it would go again and again through millions of objects that all stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass
 class Record:
     """One recorded run.
@@ -74,6 +86,7 @@ class Record:
         return metrics([self]).drop(columns="run_id")
 
 
+@_no_collection()
 def load(
     database: Database[dict[str, Any]],
     ids: Iterable[int] | None = None,
@@ -82,8 +95,6 @@ def load(
     """The runs in a database in the order of their numbers; two queries for any number of finished runs.
 
     Two more have the runs that are not packed: those that still run, and very long ones.
-
-    Python's garbage collection waits meanwhile: it would go again and again through millions of objects that all stay.
 
     Args:
         database: of `database.connect`.
@@ -97,20 +108,19 @@ def load(
     chosen = None if ids is None else set(ids)
     if chosen is not None:
         wanted["_id"] = _among(chosen)
-    with _no_collection():
-        # nothing else of the run documents: they are long, and take the embedded server five times the time
-        found = database.runs.find(wanted, {"spool.digest": 1}, batch_size=100_000)
-        digests = {
-            one["_id"]: one.get("spool", {}).get("digest") for one in found if chosen is None or one["_id"] in chosen
-        }
-        records = {}
-        for entry in database.packed.find({} if not wanted else {"_id": _among(digests)}, batch_size=100_000):
-            run_id = entry["_id"]
-            if run_id in digests and entry["digest"] == digests[run_id]:
-                records[run_id] = _record(run_id, *unpack(entry["data"]))
-        missing = digests.keys() - records
-        if missing:
-            records |= _load_growing(database, missing)
+    # nothing else of the run documents: they are long, and take the embedded server five times the time
+    found = database.runs.find(wanted, {"spool.digest": 1}, batch_size=100_000)
+    digests = {
+        one["_id"]: one.get("spool", {}).get("digest") for one in found if chosen is None or one["_id"] in chosen
+    }
+    records = {}
+    for entry in database.packed.find({} if not wanted else {"_id": _among(digests)}, batch_size=100_000):
+        run_id = entry["_id"]
+        if run_id in digests and entry["digest"] == digests[run_id]:
+            records[run_id] = _record(run_id, *unpack(entry["data"]))
+    missing = digests.keys() - records
+    if missing:
+        records |= _load_growing(database, missing)
     return [records[run_id] for run_id in sorted(records)]
 
 
@@ -145,17 +155,6 @@ def _load_growing(database: Database[dict[str, Any]], ids: Collection[int]) -> d
     return records
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _among(ids: Collection[int]) -> dict[str, Any]:
     """The query for these numbers; for many, their range, because the embedded server goes through a list slowly."""
     if len(ids) <= 100:
@@ -188,11 +187,12 @@ def _record(run_id: int, run: dict[str, Any], series: dict[str, Series]) -> Reco
     return Record(run_id=run_id, **run | times, series=series)
 
 
+@_no_collection()
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a run, indexed by run id: status, times, every config key as ``config.a.b``, every result."""
     rows = [
         {"run_id": one.run_id, "status": one.status, "start_time": one.start_time, "stop_time": one.stop_time}
-        | {f"config.{key}": value for key, value in flat(one.config, ".").items()}
+        | flat(one.config, ".", "config")
         | one.result
         for one in records
     ]
@@ -219,6 +219,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["run_id"]).set_index("run_id")
 
 
+@_no_collection()
 def metrics(records: Iterable[Record]) -> pd.DataFrame:
     """One row a point: run_id, name, step, value, gradient_evaluations, time; by run, then name."""
     parts = [(one.run_id, name, one.series[name]) for one in records for name in sorted(one.series)]
