@@ -112,7 +112,7 @@ def newest(records: list[Record]) -> list[Record]:
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
-    """Print a line a run; with --csv write everything that is one value a run."""
+    """Print a line a run; with --out write everything that is one value a run."""
     records = read_records(arguments)
     if arguments.out:
         frame = runs.frame(records).join(runs.provenance(records)[["config_hash", "commit", "machine", "device"]])

@@ -18,12 +18,15 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sacreddnn import experiment
 from sacreddnn.report import run_figures
 from sacreddnn.tracking import server
+from sacreddnn.tracking.runs import load_spool
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra 'dev'")
+pytest.importorskip("ray", reason="needs the extra 'sweep'")
 pytest.importorskip("secantus", reason="needs the extra 'embedded'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -33,12 +36,14 @@ pytestmark = [
     pytest.mark.skipif(None in map(shutil.which, ("node", "npm")), reason="needs Node.js: apt-get install nodejs npm"),
 ]
 
-SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "dashboard.py"
-SMALL = [
-    "digits", "mlp", "training.precision=float32", "training.epochs=3", "training.batch_size=32",
-    "training.num_threads=1", "training.device=cpu", "evaluation.flatness.num_samples=2", "tracking.tags=[sweep]",
-]  # fmt: skip
-RUNS = (["sgd"], ["esgd"], ["rsgd"], ["sgd", "training.lr=1e30"])  # the last one diverges
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = ROOT / "scripts" / "dashboard.py"
+SETTINGS = {
+    "training.precision": "float32", "training.epochs": 3, "training.batch_size": 32, "training.num_threads": 1,
+    "training.device": "cpu", "evaluation.flatness.num_samples": 2, "tracking.tags": ["sweep"],
+}  # fmt: skip
+SWEPT = ("sgd", "esgd", "rsgd")
+NUM_RUNS = len(SWEPT) + 1  # the last one diverges
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -59,20 +64,25 @@ class Board:
 
     def __init__(self, folder):
         self.folder, self.database = folder, folder / "database"
-        for words in RUNS:
-            roots = [f"tracking.root={folder / 'runs'}", f"tracking.folder={self.database}"]
-            status = experiment.main(["train.py", "with", *SMALL, *roots, *words], run_figures.draw_run)
-            assert status == (1 if "training.lr=1e30" in words else 0)
-        self.results = {
-            run: json.loads((folder / "runs" / str(run) / "result.json").read_text()) for run in range(1, len(RUNS))
-        }
+        settings = SETTINGS | {"tracking.root": str(folder / "runs"), "tracking.folder": str(self.database)}
+        sweep = {"base": ["digits", "mlp"], "fixed": settings, "cases": {name: {"base": [name]} for name in SWEPT}}
+        file = folder / "sweep.yaml"
+        file.write_text(yaml.safe_dump(sweep))
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, ROOT / "scripts" / "sweep.py", file]
+        subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=600)
+        words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        diverging = ["train.py", "with", "digits", "mlp", "sgd", *words, "training.lr=1e30"]
+        assert experiment.main(diverging, run_figures.draw_run) == 1
+        completed = [one for one in load_spool(folder / "runs") if one.status == "COMPLETED"]
+        self.results = {one.run_id: one.result for one in completed}
+        self.numbers = {one.config["algorithm"]["name"]: one.run_id for one in completed}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "log"
         command = [sys.executable, SCRIPT, "--folder", self.database, "--port", str(self.port)]
-        environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent.parent)}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
         deadline = time.monotonic() + 900  # npm may have to install first
@@ -127,7 +137,7 @@ def page(board, browser):
     page = context.new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(board.url)
-    playwright.expect(rows(page)).to_have_count(len(RUNS))
+    playwright.expect(rows(page)).to_have_count(NUM_RUNS)
     yield page
     context.close()
 
@@ -174,7 +184,8 @@ def test_what_a_reader_does(board, page, shoot):
 
     # the list: our columns, with the numbers that were recorded
     shown = {row["Id"]: row for row in table(page)}
-    for run, algorithm in ((1, "sgd"), (2, "esgd"), (3, "rsgd")):
+    for algorithm in SWEPT:
+        run = board.numbers[algorithm]
         row, result = shown[str(run)], board.results[run]
         assert (row["Dataset"], row["Network"], row["Algorithm"]) == ("digits", "mlp", algorithm)
         assert row["Replicas"] == ("3" if algorithm == "rsgd" else "")
@@ -202,7 +213,7 @@ def test_what_a_reader_does(board, page, shoot):
         # the values come late: a click waits for them, the Enter key would not
         page.locator("[id^=react-select][id*=-option-]").get_by_text(choice, exact=True).click()
     page.locator("#add_filter").click()
-    wait_until(lambda: ids() == ["3"], "filtered")
+    wait_until(lambda: ids() == [str(board.numbers["rsgd"])], "filtered")
 
     # one run: its curves, its config, a figure
     page.locator("[test-attr=cell-row_expander-0]").click()
@@ -220,7 +231,7 @@ def test_what_a_reader_does(board, page, shoot):
     shoot("figure")
     page.locator("[test-attr=cell-row_expander-0]").click()
     page.locator(".tag.is-delete").click()
-    playwright.expect(rows(page)).to_have_count(len(RUNS))
+    playwright.expect(rows(page)).to_have_count(NUM_RUNS)
 
     # two runs beside each other
     for run in ("2", "3"):
@@ -247,7 +258,7 @@ def test_what_a_reader_does(board, page, shoot):
     page.locator("[test-attr=delete-btn]").click()
     playwright.expect(page.locator(".Toastify").get_by_text("report.py delete").first).to_be_visible()
     page.reload()
-    playwright.expect(rows(page)).to_have_count(len(RUNS))
+    playwright.expect(rows(page)).to_have_count(NUM_RUNS)
 
 
 def test_what_goes_wrong(board, page):
@@ -275,7 +286,7 @@ def test_what_goes_wrong(board, page):
     wait_until(lambda: board.get(f"{api}/Runs?limit=1") == 200, "the board has found it again")
     assert "started again" not in board.log.read_text()
     page.reload()
-    playwright.expect(rows(page)).to_have_count(len(RUNS))
+    playwright.expect(rows(page)).to_have_count(NUM_RUNS)
 
     # Omniboard itself is killed
     children = Path(f"/proc/{board.process.pid}/task/{board.process.pid}/children")
@@ -285,4 +296,4 @@ def test_what_goes_wrong(board, page):
     wait_until(lambda: "started again" in board.log.read_text(), "it is said")
     wait_until(lambda: board.get(f"{api}/Runs?limit=1") == 200, "another one answers")
     page.reload()
-    playwright.expect(rows(page)).to_have_count(len(RUNS))
+    playwright.expect(rows(page)).to_have_count(NUM_RUNS)
