@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures of flatness of every network of configs/sweeps/predict.yaml that has not got them yet, then this folder's
-# table and figure. `JOBS=2 bash results/predict/measure.sh` measures two at a time.
+# tables and figure. `JOBS=2 bash results/predict/measure.sh` measures two at a time.
 set -eu
 root=results/predict/runs
 measures='[local_energy, hessian, sharpness, pac_bayes, norms, margins]'
@@ -12,3 +12,4 @@ done | xargs -r -P "${JOBS:-1}" -I{} .venv/bin/python scripts/flatness.py with r
   tracking.root=$root num_examples=500 hessian.num_products=20 local_energy.num_examples=5000 'local_energy.sigmas=[0.3]' \
   'tracking.tags=[predict]'
 .venv/bin/python scripts/report.py correlate --tag predict --from-disk --root $root --out results/predict
+.venv/bin/python scripts/report.py runs --tag predict --from-disk --root $root --out results/predict/runs.csv

@@ -116,7 +116,8 @@ def list_runs(arguments: argparse.Namespace) -> int:
     records = read_records(arguments)
     if arguments.out:
         frame = runs.frame(records).join(runs.provenance(records)[["config_hash", "commit", "machine", "device"]])
-        export.write(frame, arguments.out)
+        # where a run went on from says nothing about it, and names a folder of one machine
+        export.write(frame.drop(columns="config.resume", errors="ignore"), arguments.out)
     if arguments.metrics:
         export.write(runs.metrics(records), arguments.metrics)
     rows = [

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from sacreddnn.report import style
 from sacreddnn.report.correlate import TARGETS, Network
@@ -43,6 +44,10 @@ def scatter(measured: Sequence[Network], frame: pd.DataFrame, target: str = "tes
         positive = [v for v in values if v > 0]
         if len(positive) == len(values) and max(positive) > 20 * min(positive):
             axes.set_xscale("log")
+            few = max(positive) < 300 * min(positive)  # decades: they would leave an axis with a tick or two
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if few else (1,)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(str(name).replace("_", " "), fontsize=8)
         within = "" if math.isnan(row["tau_within"]) else f", within {row['tau_within']:+.2f}"
         axes.set_xlabel(f"τ = {row['tau']:+.2f}{within}", fontsize=8)

@@ -47,6 +47,8 @@ def test_runs_are_exported(root, tmp_path):
     error = json.loads((root / "2/result.json").read_text())["test/center/error"]
     assert float(rows[1]["test/center/error"]) == error
     assert len(rows[1]["commit"]) == 40
+    assert "config.seed" in rows[0]
+    assert "config.resume" not in rows[0]  # a folder of this machine
 
 
 def test_a_run_has_its_figures_in_its_record(root):
