@@ -3,7 +3,7 @@
     python benchmarks/all.py                    # minutes; `make bench`
     python benchmarks/all.py --toy              # seconds each: only to see that all run
     python benchmarks/all.py --only training    # one of them, and the table of all that are in the results
-    python benchmarks/all.py --only load queries    # minutes more: the database under load, and large
+    python benchmarks/all.py --only load queries scheduling    # minutes more: the database under load, and large; Ray
 
 Each runs in a process of its own and leaves its table in results/benchmarks/; one that fails is named in the summary
 and does not keep the others from running. The summary is results/benchmarks/summary.md. Exit status 1 if one failed; a
@@ -22,9 +22,9 @@ import measure
 
 NAMES = (
     "arithmetic", "local_energy", "checkpoint", "startup", "recording", "pipeline", "replicas_on_one_device",
-    "data_parallel", "growth", "scheduling", "shallow", "training",
+    "data_parallel", "growth", "shallow", "training",
 )  # fmt: skip
-ALONE = ("load", "queries")  # more minutes: only when they are asked for
+ALONE = ("load", "queries", "scheduling")  # more minutes: only when they are asked for
 SECONDS = 400  # after which a benchmark counts as failed
 
 
