@@ -49,24 +49,14 @@ def distribution(u: Array, v: Array) -> tuple[Array, Array]:
     [0.5, 0.841344746069]
     """
     u, v = np.broadcast_arrays(u, v)
-    size = u * u  # in place from here: new arrays cost more than the functions
-    size -= v * v
-    size *= -0.5
-    np.exp(size, out=size)
-    size *= 1 / math.sqrt(2 * math.pi)
-    angle = u * v
     phi, density = np.empty(u.shape, np.complex128), np.empty(u.shape, np.complex128)
-    np.multiply(size, np.cos(angle), out=density.real)
-    np.sin(angle, out=angle)
-    size *= -1
-    np.multiply(size, angle, out=density.imag)
-    _phi(u.ravel(), v.ravel(), density.ravel(), _COEFFICIENTS, _L, phi.reshape(-1))
+    _fill(u.ravel(), v.ravel(), _COEFFICIENTS, _L, phi.reshape(-1), density.reshape(-1))
     return phi, density
 
 
 @njit(cache=True)
-def _phi(u, v, density, polynomial, length, phi):  # type: ignore[no-untyped-def]
-    """Fill phi."""
+def _fill(u, v, polynomial, length, phi, density):  # type: ignore[no-untyped-def]
+    """Fill phi and density."""
     z_re, z_im = np.empty(BLOCK), np.empty(BLOCK)
     inverse_re, inverse_im = np.empty(BLOCK), np.empty(BLOCK)
     p_re, p_im = np.zeros(BLOCK), np.zeros(BLOCK)
@@ -90,5 +80,8 @@ def _phi(u, v, density, polynomial, length, phi):  # type: ignore[no-untyped-def
         for i in range(number):
             inverse = complex(inverse_re[i], inverse_im[i])
             w = (2 * complex(p_re[i], p_im[i]) * inverse + 1 / math.sqrt(math.pi)) * inverse
+            re, im = u[start + i], v[start + i]
+            size, angle = math.exp((im - re) * (im + re) / 2) / math.sqrt(2 * math.pi), re * im
+            density[start + i] = complex(size * math.cos(angle), -size * math.sin(angle))
             tail = math.sqrt(math.pi / 2) * density[start + i] * w
-            phi[start + i] = tail if u[start + i] < 0 else 1 - tail
+            phi[start + i] = tail if re < 0 else 1 - tail

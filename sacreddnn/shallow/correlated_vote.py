@@ -11,7 +11,14 @@ linear in each p_k,
     d2Z         = Int Dx W_jk r_j r_k        W_jk = P(half - 1 of all but j, k) - P(half of them);  W_k r_k' for j = k
     g = dZ/Z        Gamma = g g^T - d2Z/Z
 
-The mean over x is by Gauss and Hermite; for s = -1 the nodes x and -x are conjugate, and one of each pair is enough.
+The mean over x is by Gauss and Hermite, with as many nodes as the load L of the factor needs; for s = -1 the nodes x
+and -x are conjugate, and one of each pair is enough. With l = sum_k a_k^2/D_k the load is L = l, for s = +1 l/(1 + l):
+the coefficients of what is integrated fall with its powers.
+
+W_k and W_jk are coefficients of the generating function of the other units' votes, and come out of its values at
+M > half roots of unity, with f_k = 1 - p_k + p_k zeta: no other coefficient falls on them. For all pairs at once
+
+    W_jk = 1/M sum_zeta zeta^-half (zeta - 1) prod_l f_l/(f_j f_k)      W_k = 1/M sum_zeta zeta^-half prod_l f_l/f_k
 """
 
 from __future__ import annotations
@@ -72,7 +79,7 @@ def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
         omega: means of the fields, the label absorbed, shape (P, K).
         V: their covariances, positive, shape (P, K, K).
 
-    Cost: `NUM_NODES` times about K^3 complex multiplications a pattern.
+    Cost: K^3/4 complex multiplications a pattern and node, and K of the complex normal law.
     """
     D, a, s = one_factor(V)
     load = (a**2 / D).sum(1)
