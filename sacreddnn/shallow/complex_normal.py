@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from sacreddnn.shallow.committee import Array
 
@@ -39,7 +40,7 @@ def coefficients(num_terms: int) -> Array:
 _COEFFICIENTS = coefficients(NUM_TERMS)
 
 
-def distribution(u: Array, v: Array) -> tuple[Array, Array]:
+def distribution(u: Array, v: Array) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """Phi(u + iv) and its derivative, the density exp(-(u + iv)^2/2)/sqrt(2 pi): complex, u and v broadcast.
 
     Absolute error below 1e-13 (1 + |density|).
