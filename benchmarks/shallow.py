@@ -3,7 +3,8 @@
 Nine units on 784 inputs, trained by slow SGD without errors on two classes of Fashion-MNIST; the curve has ten
 distances. By sampling: CPU seconds of a curve, and the largest standard error of log P_t over log P_t itself. By
 message passing: one iteration against its bare matrix products (AMP: with F and its square; EP: one LU factorisation a
-unit, of a P x P matrix, and its inverse times another).
+unit, of a P x P matrix, and its inverse times another). AMP K x K takes more nodes the more its units are correlated:
+it is also timed around a teacher of as many Gaussian patterns, near it and far out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import measure
 import numpy as np
 from scipy.linalg import lu_factor, lu_solve
 
-from sacreddnn.shallow import amp, amp_matrix, descent, expectation_propagation, patterns
+from sacreddnn.shallow import amp, amp_matrix, descent, expectation_propagation, message_passing, patterns
 from sacreddnn.shallow.committee import Array
 from sacreddnn.shallow.curve import local_entropy_curve
 from sacreddnn.shallow.relaxation import Growth
@@ -34,6 +35,14 @@ def network(toy: bool) -> tuple[Array, Array, Array]:
     found = descent.replicated_sgd(x, y, schedule, num_units=num_units, num_restarts=8)
     print(f"training errors of the restarts: {found.num_errors}", flush=True)
     return found.weights[int(np.argmin(found.num_errors))], x, y
+
+
+def far(engine: message_passing.Engine, ts: tuple[float, ...]) -> message_passing.State:
+    """Messages near the fixed point at the last of the t, after the ones before."""
+    state = engine.start(ts[0])
+    for t in ts:
+        state, _ = message_passing.iterate(engine, t, state, 0.8, 100, 1e-4)
+    return state
 
 
 def iterations(w: Array, x: Array, y: Array) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
@@ -64,7 +73,17 @@ def iterations(w: Array, x: Array, y: Array) -> dict[str, tuple[Callable[[], obj
         for _ in range(3):
             state, _ = engine.step(T, state, 0.9)
         made[name] = (lambda engine=engine, state=state: engine.step(T, state, 0.9), bare)
+    made |= {f"AMP K x K, teacher, t = {t}": (step, wide_products) for t, step in teacher(K, N, P).items()}
     return made
+
+
+def teacher(num_units: int, num_inputs: int, num_patterns: int) -> dict[float, Callable[[], object]]:
+    """An iteration of AMP K x K around a teacher, by t."""
+    data, w = patterns.teacher_student(num_inputs, num_patterns, num_units, num_test=2)
+    x, y = data.train
+    engine = amp_matrix.MatrixAmp(w, y[:, None] * x / np.sqrt(num_inputs))
+    near, out = far(engine, (0.99, 0.95, T)), far(engine, (0.99, 0.95, T, 0.8, 0.6))
+    return {T: lambda: engine.step(T, near, 0.9), 0.6: lambda: engine.step(0.6, out, 0.9)}
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from sacreddnn.shallow import descent, patterns, theory
 from sacreddnn.shallow.committee import Array
 from sacreddnn.shallow.curve import LocalEntropyCurve, local_entropy_curve
 from sacreddnn.shallow.relaxation import Growth
+from sacreddnn.tracking import provenance
 
 TS = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6)
 SLOW = descent.Schedule(400, 25, Growth(30.0, 3.0), Growth(0.5, 10.0), Growth(0.1, 100.0), finish=200)
@@ -77,8 +78,11 @@ def section(title: str, network: tuple[Array, Array, Array], replica: bool = Fal
 
 def main() -> None:
     """Write engines.md."""
-    lines = ["# log P_t by engine", "", "Made by `python results/shallow/engines.py`. In brackets what an engine does "]
-    lines[-1] += "not vouch for, with its residual; none where it was not tried, as the point before did not converge."
+    about = provenance.git(Path(__file__).parent)[0]
+    commit = about.get("commit", "unknown")[:12] + (" with changes" if about.get("dirty") else "")
+    lines = ["# log P_t by engine", "", f"Made by `python results/shallow/engines.py` at commit {commit}. In brackets "]
+    lines[-1] += "what an engine does not vouch for, with its residual; none where it was not tried, as the point "
+    lines[-1] += "before did not converge."
     lines += section("500 images of Dress and Coat, K = 9, N = 784, trained by slow SGD", on_images())
     lines += section("Gaussian patterns of a teacher, K = 1, N = 400, P = 200", teacher(1, 400, 200), replica=True)
     lines += section("Gaussian patterns of a teacher, K = 3, N = 300, P = 100", teacher(3, 300, 100))

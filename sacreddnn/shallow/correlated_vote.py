@@ -11,18 +11,29 @@ linear in each p_k,
     d2Z         = Int Dx W_jk r_j r_k        W_jk = P(half - 1 of all but j, k) - P(half of them);  W_k r_k' for j = k
     g = dZ/Z        Gamma = g g^T - d2Z/Z
 
-The mean over x is by Gauss and Hermite; for s = -1 the nodes x and -x are conjugate, and one of each pair is enough.
+The mean over x is by Gauss and Hermite, with as many nodes as the load L of the factor needs; for s = -1 the nodes x
+and -x are conjugate, and one of each pair is enough. With l = sum_k a_k^2/D_k the load is L = l, for s = +1 l/(1 + l):
+the coefficients of what is integrated fall with its powers.
+
+W_k and W_jk are coefficients of the generating function of the other units' votes, and come out of its values at
+M > half roots of unity, with f_k = 1 - p_k + p_k zeta: no other coefficient falls on them. For all pairs at once
+
+    W_jk = 1/M sum_zeta zeta^-half (zeta - 1) prod_l f_l/(f_j f_k)      W_k = 1/M sum_zeta zeta^-half prod_l f_l/f_k
 """
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 from numba import njit
-from scipy.special import erfc
 
+from sacreddnn.shallow import complex_normal
 from sacreddnn.shallow.committee import Array
 
-NUM_NODES = 16  # even
+LARGEST_RULE = 48  # nodes
+RULE_ERROR = 1e-9  # load^nodes; the sums are then wrong by a tenth of that or less
 ROUNDS = 60  # of the fit
 LARGEST = 0.9  # a D^-1 a for s = -1; at 1 the fitted V is singular
 
@@ -47,6 +58,20 @@ def one_factor(V: Array) -> tuple[Array, Array, Array]:
     return diagonal - s[:, None] * a**2, a, s
 
 
+def num_nodes(load: float) -> int:
+    """Even number of nodes: the coefficients of what is integrated fall with powers of the load, below 1."""
+    wanted = math.log(RULE_ERROR) / math.log(min(max(load, 1e-100), 1 - 1e-9))
+    return 2 * min(max(math.ceil(wanted / 2), 2), LARGEST_RULE // 2)
+
+
+@cache
+def quadrature(num: int, conjugate: bool) -> tuple[Array, Array]:
+    """Nodes and weights of the mean over a normal x; of conjugate nodes x and -x one, with twice the weight."""
+    x, weight = np.polynomial.hermite_e.hermegauss(num)
+    weight /= np.sqrt(2 * np.pi)
+    return (x[num // 2 :], 2 * weight[num // 2 :]) if conjugate else (x, weight)
+
+
 def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
     """Log Z (P,), g (P, K) and Gamma (P, K, K) of every pattern.
 
@@ -54,20 +79,19 @@ def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
         omega: means of the fields, the label absorbed, shape (P, K).
         V: their covariances, positive, shape (P, K, K).
 
-    Cost: `NUM_NODES` times about K^3 complex multiplications a pattern.
+    Cost: K^3/4 complex multiplications a pattern and node, and K of the complex normal law.
     """
     D, a, s = one_factor(V)
-    x, weight = np.polynomial.hermite_e.hermegauss(NUM_NODES)
-    weight /= np.sqrt(2 * np.pi)
-    half = NUM_NODES // 2
+    load = (a**2 / D).sum(1)
     Z, first, second = np.empty(len(V)), np.empty_like(omega), np.empty_like(V)
-    for root, nodes, weights in ((1j, x[half:], 2 * weight[half:]), (1 + 0j, x, weight)):
-        of = s == (root**2).real
-        sigma = np.sqrt(D[of])[:, None, :]
-        fields = (omega[of][:, None, :] + root * a[of][:, None, :] * nodes[:, None]) / sigma  # (P, nodes, K)
-        right = 0.5 * erfc(-fields / np.sqrt(2))
-        slope = np.exp(-(fields**2) / 2) / np.sqrt(2 * np.pi) / sigma
-        Z[of], first[of], second[of] = derivatives(right, slope, -fields / sigma * slope, weights)
+    for sign in np.unique(s):
+        of = s == sign
+        sigma = np.sqrt(D[of])
+        x, weight = quadrature(num_nodes(float((load[of] / (1 + load[of] if sign > 0 else 1)).max())), sign < 0)
+        u, shift = (omega[of] / sigma)[:, None, :], (a[of] / sigma)[:, None, :] * x[:, None]
+        u, v = (u + shift, np.zeros_like(shift)) if sign > 0 else (np.broadcast_to(u, shift.shape), shift)
+        phi, density = complex_normal.distribution(u, v)
+        Z[of], first[of], second[of] = derivatives(phi, density, u, v, sigma, weight)
     with np.errstate(divide="ignore", invalid="ignore"):  # a vote that cannot be right: found by what is not finite
         g = first / Z[:, None]
         return np.log(Z), g, g[:, :, None] * g[:, None, :] - second / Z[:, None, None]
@@ -78,61 +102,71 @@ def descend(off, s, a, num_rounds):  # type: ignore[no-untyped-def]
     """Improve the fit in place, one a_k after another to its least squares value given the others."""
     for mu in range(a.shape[0]):
         for _ in range(num_rounds):
+            change, largest = 0.0, 0.0
             for k in range(a.shape[1]):
                 product, square = 0.0, 0.0
                 for j in range(a.shape[1]):
                     if j != k:
                         product += off[mu, k, j] * a[mu, j]
                         square += a[mu, j] ** 2
-                a[mu, k] = s[mu] * product / square if square > 0 else 0.0
+                better = s[mu] * product / square if square > 0 else 0.0
+                change, largest = max(change, abs(better - a[mu, k])), max(largest, abs(better))
+                a[mu, k] = better
+            if change <= 1e-12 * largest:
+                break
 
 
 @njit(cache=True)
-def derivatives(right, slope, bend, weight):  # type: ignore[no-untyped-def]
+def derivatives(phi, density, u, v, sigma, weight):  # type: ignore[no-untyped-def]
     """Z (P,), its gradient (P, K) and its second derivatives (P, K, K): real parts of sums over the nodes.
 
     Args:
-        right: p_k, shape (P, nodes, K).
-        slope: r_k = dp_k/d omega_k, same shape.
-        bend: its derivative.
+        phi: p_k, shape (P, nodes, K).
+        density: sigma_k dp_k/d omega_k, same shape.
+        u: real part of the field over sigma_k, same shape.
+        v: its imaginary part.
+        sigma: root of D, shape (P, K).
         weight: of the nodes.
     """
-    P, num_nodes, K = right.shape
+    P, num_nodes, K = phi.shape
     half = K // 2
     Z, first, second = np.zeros(P), np.zeros((P, K)), np.zeros((P, K, K))
-    # probabilities that 0 .. half units vote right: of the first k, of those from k on, of those but j before k
-    head = np.zeros((K + 1, half + 1), np.complex128)
-    tail = np.zeros((K + 1, half + 1), np.complex128)
-    rest = np.zeros(half + 1, np.complex128)
-    head[0, 0], tail[K, 0] = 1, 1
+    num_roots = half + 1 + half % 2  # odd: at the root -1 a factor is 0 where p = 1/2
+    roots = np.exp(2j * np.pi * np.arange(num_roots) / num_roots)
+    head = np.zeros(half + 1, np.complex128)  # probabilities that 0 .. half of the first k units vote right
+    slope, bend = np.empty(K, np.complex128), np.empty(K, np.complex128)
+    part = np.empty(K, np.complex128)
+    part_re, part_im = np.empty(K), np.empty(K)
     for mu in range(P):
         for node in range(num_nodes):
-            p, r = right[mu, node], slope[mu, node]
+            p = phi[mu, node]
+            head[:] = 0
+            head[0] = 1
             for k in range(K):
-                head[k + 1, 0] = head[k, 0] * (1 - p[k])
-                for n in range(1, half + 1):
-                    head[k + 1, n] = head[k, n] * (1 - p[k]) + head[k, n - 1] * p[k]
-            for k in range(K - 1, -1, -1):
-                tail[k, 0] = tail[k + 1, 0] * (1 - p[k])
-                for n in range(1, half + 1):
-                    tail[k, n] = tail[k + 1, n] * (1 - p[k]) + tail[k + 1, n - 1] * p[k]
-            wrong = 0.0j
-            for n in range(half + 1):
-                wrong += head[K, n]
-            Z[mu] += weight[node] * (1 - wrong).real
-            for j in range(K):
-                rest[:] = head[j]
-                for k in range(j + 1, K):
-                    one_less, equal = 0.0j, rest[half] * tail[k + 1, 0]
-                    for n in range(half):
-                        equal += rest[n] * tail[k + 1, half - n]
-                        one_less += rest[n] * tail[k + 1, half - 1 - n]
-                    value = weight[node] * ((one_less - equal) * r[j] * r[k]).real
-                    second[mu, j, k] += value
-                    second[mu, k, j] += value
-                    for n in range(half, 0, -1):
-                        rest[n] = rest[n] * (1 - p[k]) + rest[n - 1] * p[k]
-                    rest[0] *= 1 - p[k]
-                first[mu, j] += weight[node] * (rest[half] * r[j]).real
-                second[mu, j, j] += weight[node] * (rest[half] * bend[mu, node, j]).real
+                for n in range(half, 0, -1):
+                    head[n] += p[k] * (head[n - 1] - head[n])
+                head[0] *= 1 - p[k]
+            Z[mu] += weight[node] * (1 - head.sum()).real
+            for k in range(K):
+                slope[k] = density[mu, node, k] / sigma[mu, k]
+                bend[k] = -complex(u[mu, node, k], v[mu, node, k]) / sigma[mu, k]
+            for m in range(num_roots):
+                product = complex(1.0)
+                for k in range(K):
+                    factor = 1 + p[k] * (roots[m] - 1)
+                    product *= factor
+                    part[k] = slope[k] * factor.conjugate() / (factor.real**2 + factor.imag**2)
+                    part_re[k], part_im[k] = part[k].real, part[k].imag
+                product *= weight[node] / num_roots * roots[m].conjugate() ** half
+                pair = product * (roots[m] - 1)
+                for j in range(K):
+                    pivotal = product * part[j]
+                    first[mu, j] += pivotal.real
+                    second[mu, j, j] += (pivotal * bend[j]).real
+                    twice = pair * part[j]
+                    for k in range(j):
+                        second[mu, j, k] += twice.real * part_re[k] - twice.imag * part_im[k]
+        for j in range(K):
+            for k in range(j):
+                second[mu, k, j] = second[mu, j, k]
     return Z, first, second
