@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from sacreddnn.report import style, tables
-from sacreddnn.report.groups import NOT_COMPARED, Group, Record, group, mean_and_error, seed
+from sacreddnn.report.groups import NOT_COMPARED, Group, Record, group, mean_and_error, paired, seed
 from sacreddnn.report.layout import MISSING, Column, numbers, words
 from sacreddnn.run_config import flatten, is_free
 
@@ -23,21 +24,26 @@ METRICS = ("test/center/error", "train/center/error", "local_energy", "gradient_
 
 
 def grouped(
-    records: Iterable[Record], by: Sequence[str] = NAMES, metrics: Sequence[str] = ("test/center/error",)
+    records: Iterable[Record],
+    by: Sequence[str] = NAMES,
+    metrics: Sequence[str] = ("test/center/error",),
+    against: str | None = None,
 ) -> pd.DataFrame:
     """One row for each combination of values of the keys that completed runs have.
 
     Columns: the keys; runs (how many); run_ids; each metric, and its standard error (NaN for one run) in a column that
-    ends in _se. `frame.attrs["notes"]` says in what else the runs of a row differ, and which runs are left out: those
+    ends in _se; with a baseline also difference, difference_se and p, of the first metric, seed by seed, see
+    `groups.paired`. `frame.attrs["notes"]` says in what else the runs of a row differ, and which are left out: those
     that did not complete, and all but the newest of one config and seed.
 
     Args:
         records: runs, in any order; the table does not depend on it.
         by: dotted config keys, or "dataset", "model", "algorithm".
         metrics: names in the result of a run, or of recorded points, of which the last one counts.
+        against: the baseline: what its row has for one of the keys, such as "SGD" for "algorithm".
 
     Raises:
-        ValueError: no completed runs; a key or metric that none of them has.
+        ValueError: no completed runs; a key or metric that none of them has; none or several rows of the baseline.
     """
     groups = group(records)
     kept = [one for one in groups if one.records[0].status == "COMPLETED"]
@@ -51,10 +57,21 @@ def grouped(
     members: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for run in runs:
         members[tuple(_shown(_value(run, key, flat[run.run_id])) for key in by)].append(run)
-    rows: list[dict[str, Any]] = [_row(by, key, runs, metrics, results) for key, runs in members.items()]
+    rows = [_row(by, key, runs, metrics, results) for key, runs in members.items()]
+    if against is not None:
+        values = {
+            key: [(seed(run), results[run.run_id][metrics[0]]) for run in runs if metrics[0] in results[run.run_id]]
+            for key, runs in members.items()
+        }
+        for row, differences in zip(rows, _differences(values, against), strict=True):
+            row |= differences
     rows.sort(key=lambda row: [_order(row[key]) for key in by])
     frame = pd.DataFrame(rows)
     frame.attrs["notes"] = _notes(by, members.values(), flat, groups)
+    if against is not None:
+        name = _label(metrics[0])
+        note = f"difference: {name} minus that of {against}, over the seeds that both have; p: two-sided paired t-test."
+        frame.attrs["notes"].insert(1, note)
     return frame
 
 
@@ -64,11 +81,41 @@ def columns(frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> l
         *(words(key, frame[key]) for key in by),
         words("runs", frame["runs"].astype(str), left=False),
         *(_metric(frame, name) for name in metrics),
+        *_difference_columns(frame),
     ]
 
 
+def _difference_columns(frame: pd.DataFrame) -> list[Column]:
+    if "difference" not in frame:
+        return []
+    shown = ["" if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "<0.001" for p in frame["p"]]
+    difference = numbers("difference", "", "difference", frame["difference"], frame["difference_se"])
+    return [difference, words("p", shown, left=False)]
+
+
+def _differences(values: Mapping[tuple[str, ...], list[tuple[int, float]]], against: str) -> list[dict[str, float]]:
+    """What `paired` says of each row: of (seed, value) pairs against those of the row that has `against` in its key."""
+    baselines = [key for key in values if against in key]
+    if len(baselines) != 1:
+        rows = ", ".join(" ".join(key) for key in values)
+        raise ValueError(f"against: {against!r} is in {len(baselines)} rows, must be in one of: {rows}")
+    for key, pairs in values.items():
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError(f"against: runs of the row {' '.join(key)} have equal seeds; name what differs in --by")
+    baseline = dict(values[baselines[0]])
+    made = []
+    for key, pairs in values.items():
+        shared = [] if key == baselines[0] else [value - baseline[s] for s, value in sorted(pairs) if s in baseline]
+        made.append(dict(zip(("difference", "difference_se", "p"), paired(shared), strict=True)))
+    return made
+
+
+def _label(name: str) -> str:
+    return style.metric_label(name) if "/" in name else name.replace("_", " ")
+
+
 def _metric(frame: pd.DataFrame, name: str) -> Column:
-    label = style.metric_label(name) if "/" in name else name.replace("_", " ")
+    label = _label(name)
     whole = bool((frame[name].dropna() % 1 == 0).all()) and not frame[f"{name}_se"].gt(0).any()
     if whole:
         return numbers(label, "", label, frame[name].astype("Int64"))

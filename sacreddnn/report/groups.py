@@ -121,6 +121,20 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), error
 
 
+def paired(differences: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of paired differences, its standard error, and the two-sided p-value of the t-test that it is zero.
+
+    >>> [round(x, 4) for x in paired([1.0, 2.0, 3.0])]
+    [2.0, 0.5774, 0.0742]
+    """
+    mean, error = mean_and_error(list(differences))
+    if not error > 0:  # fewer than two, or all equal: no test
+        return mean, error, math.nan
+    from scipy import stats  # a third of a second, for this alone
+
+    return mean, error, float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+
+
 def _compared(record: Record) -> dict[str, Any]:
     """The config with dotted keys, without those that do not make a run another one."""
     return {

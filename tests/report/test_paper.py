@@ -10,6 +10,7 @@ from report_cases import changed
 from scipy import stats
 
 from sacreddnn.report import command
+from sacreddnn.report.groups import paired
 from sacreddnn.report.paper import cells, hours, recipe, table
 from sacreddnn.report.paper.expected import Cell
 
@@ -100,8 +101,8 @@ def test_verdicts_at_their_bounds(cell, values, verdict):
 
 
 def test_equal_differences_are_no_test():
-    assert cells.paired([0.5, 0.5, 0.5])[:2] == (0.5, 0.0)
-    assert math.isnan(cells.paired([0.5, 0.5, 0.5])[2])
+    assert paired([0.5, 0.5, 0.5])[:2] == (0.5, 0.0)
+    assert math.isnan(paired([0.5, 0.5, 0.5])[2])
 
 
 def test_images_of_a_run_count_all_replicas():

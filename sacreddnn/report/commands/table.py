@@ -21,6 +21,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--by", nargs="+", default=grouped.NAMES, metavar="KEY", help="config keys, or dataset, model, algorithm"
     )
     command.add_argument("--metrics", nargs="+", metavar="NAME", help="names in the results or of recorded points")
+    command.add_argument(
+        "--against", metavar="VALUE", help="row of the baseline, as SGD: differences with paired tests"
+    )
     command.add_argument("--out", type=Path, help="folder for table.md, .csv, .tex, .html and runs.csv")
 
 
@@ -28,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table; with --out write it in four formats with the list of runs."""
     records = read_records(arguments)
     metrics = arguments.metrics or [name for name in grouped.METRICS if any(name in r.result for r in records)]
-    frame = grouped.grouped(records, arguments.by, metrics)
+    frame = grouped.grouped(records, arguments.by, metrics, arguments.against)
     parts = ("Recorded runs", grouped.columns(frame, arguments.by, metrics), frame.attrs["notes"])
     print(layout_text(*parts, 120))
     if (out := arguments.out) is not None:

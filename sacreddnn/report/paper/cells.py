@@ -14,10 +14,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from sacreddnn.config import Config
-from sacreddnn.report.groups import Record, mean_and_error, seed
+from sacreddnn.report.groups import Record, mean_and_error, paired, seed
 from sacreddnn.report.paper import recipe
 from sacreddnn.report.paper.expected import Cell, Expected
 from sacreddnn.report.tables import number
@@ -88,18 +86,6 @@ def compare(expected: Expected, records: Sequence[Record]) -> list[Comparison]:
                                verdict(cell, list(values.values())), to_go)
                 )  # fmt: skip
     return made
-
-
-def paired(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of paired differences, its standard error, and the two-sided p-value of the t-test that it is zero.
-
-    >>> [round(x, 4) for x in paired([1.0, 2.0, 3.0])]
-    [2.0, 0.5774, 0.0742]
-    """
-    mean, error = mean_and_error(list(differences))
-    if not error > 0:  # fewer than two, or all equal: no test
-        return mean, error, math.nan
-    return mean, error, float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
 
 
 def verdict(cell: Cell, values: Sequence[float]) -> str:
