@@ -97,7 +97,7 @@ def _differences(values: Mapping[tuple[str, ...], list[tuple[int, float]]], agai
     """What `paired` says of each row: of (seed, value) pairs against those of the row that has `against` in its key."""
     baselines = [key for key in values if against in key]
     if len(baselines) != 1:
-        rows = ", ".join(" ".join(key) for key in values)
+        rows = ", ".join(sorted(" ".join(key) for key in values))
         raise ValueError(f"against: {against!r} is in {len(baselines)} rows, must be in one of: {rows}")
     for key, pairs in values.items():
         if len(dict(pairs)) < len(pairs):

@@ -51,8 +51,8 @@ def test_without_a_baseline_there_is_no_difference():
 def test_a_baseline_must_be_one_row():
     with pytest.raises(ValueError, match="against: 'sgd' is in 0 rows, must be in one of: Replicated-SGD, SGD"):
         grouped(runs(), ["algorithm"], [METRIC], against="sgd")
-    with pytest.raises(ValueError, match="against: '6' is in 2 rows"):
-        grouped(runs(), ["algorithm", "training.epochs"], [METRIC], against="6")
-    other = run(30, "rsgd", 0, 7.0, epochs=7)
+    with pytest.raises(ValueError, match="against: '128' is in 2 rows"):
+        grouped(runs(), ["algorithm", "training.batch_size"], [METRIC], against="128")
+    other = run(30, "rsgd", 0, 7.0, coupling=0.5)
     with pytest.raises(ValueError, match="against: runs of the row Replicated-SGD have equal seeds"):
         grouped([*runs(), other], ["algorithm"], [METRIC], against="SGD")
