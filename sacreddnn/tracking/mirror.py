@@ -29,7 +29,7 @@ from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.database import address, prepare
 from sacreddnn.tracking.document import document, fit
 from sacreddnn.tracking.folder import Metrics, Series
-from sacreddnn.tracking.packed import fields, pack
+from sacreddnn.tracking.packed import FORMAT, fields, pack
 from sacreddnn.tracking.plain import write_atomic
 from sacreddnn.tracking.spool import close_stale
 
@@ -89,18 +89,20 @@ class Mirror:
         first = not self.run_id
         if first:
             self._uuid = entry["uuid"]
-            if self._claim(entry) == digest and not force:
+            if self._claim(entry) == digest and self._is_packed(entry, digest) and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
                 return Pushed()
         pushed = Pushed(points=self._push_metrics(), changed=True)
         self._push_packed(entry, digest)
-        entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
+        entry["artifacts"], pushed.artifacts, replaced = self._push_artifacts(entry["artifacts"])
         entry["info"]["metrics"] = [
             {"id": str(object_id(self._uuid, name)), "name": name} for name in self._metrics.series
         ]
         entry["spool"]["digest"] = digest
         # $set, because Omniboard keeps notes and tags in the same document
         self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
+        for file_id in replaced:  # only now does no document name them
+            gridfs.GridFS(self._database).delete(file_id)
         return pushed
 
     def _claim(self, entry: dict[str, Any]) -> str | None:
@@ -154,12 +156,17 @@ class Mirror:
 
     def _push_packed(self, entry: Mapping[str, Any], digest: str) -> None:
         """Of a finished run what is read of it, in one document, which says of which state it is."""
-        data = None if entry["status"] == "RUNNING" else pack(fields(self._folder), self._metrics.series)
-        if data is None:
+        if entry["status"] == "RUNNING":
             self._database.packed.delete_one({"_id": self.run_id})
         else:
-            packed = {"_id": self.run_id, "digest": digest, "data": data}
+            data = pack(fields(self._folder), self._metrics.series)
+            packed = {"_id": self.run_id, "digest": digest, "format": FORMAT, "data": data}
             self._database.packed.replace_one({"_id": self.run_id}, packed, upsert=True)
+
+    def _is_packed(self, entry: Mapping[str, Any], digest: str) -> bool:
+        """Whether the short document is there too: one from before there were any, or of another format, is not."""
+        wanted = {"_id": self.run_id, "digest": digest, "format": FORMAT}
+        return entry["status"] == "RUNNING" or self._database.packed.find_one(wanted, {"_id": 1}) is not None
 
     def _append(self, name: str, series: Series, stride: int, start: int) -> UpdateOne:
         # the size guards against appending twice, when the answer to the first attempt was lost
@@ -172,13 +179,14 @@ class Mirror:
         body = {"run_id": self.run_id, "name": name, **_columns(series, 0, stride), "stride": stride}
         return ReplaceOne(one, one | body, upsert=True)
 
-    def _push_artifacts(self, artifacts: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-        """The artifacts with their file ids, and how many were written now.
+    def _push_artifacts(self, artifacts: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int, list[ObjectId]]:
+        """The artifacts with their file ids, how many were written now, and the ids of files that they replace.
 
         One whose file is gone is left out: Omniboard dies when asked for a file id that does not exist.
         """
         store = gridfs.GridFS(self._database)
         entries, written = [], 0
+        replaced: list[ObjectId] = []
         for artifact in artifacts:
             path, name = self._folder / artifact["path"], artifact["name"]
             file_id = object_id(self._uuid, name, artifact["sha256"])
@@ -191,11 +199,10 @@ class Mirror:
                     store.put(file, _id=file_id, filename=filename, content_type=artifact["content_type"])
                 written += 1
                 earlier = {"filename": filename, "_id": {"$ne": file_id}}
-                for old in self._database.fs.files.find(earlier, {"_id": 1}):
-                    store.delete(old["_id"])
+                replaced += [old["_id"] for old in self._database.fs.files.find(earlier, {"_id": 1})]
             self._stored.add(file_id)
             entries.append({"name": name, "file_id": file_id})
-        return entries, written
+        return entries, written, replaced
 
 
 @dataclass

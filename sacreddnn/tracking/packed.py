@@ -2,7 +2,8 @@
 
     packed    _id: the run's number
               data: zlib of JSON {"run": what `fields` reads, "metrics": {name: [steps, values, gradient evaluations,
-                  times in ms]}}
+                  times in ms]}}; None if that is too long
+              format: of the data, FORMAT
               digest: the state of the run folder that it has; it counts only while `runs.spool.digest` is the same
 
 It repeats what is in the collections `runs` and `metrics`, which Omniboard reads and which grow with a running run.
@@ -19,6 +20,7 @@ from typing import Any
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.folder import Series
 
+FORMAT = 2
 MAX_POINTS = 20_000  # of a run, about 200 kB; a longer one is read from `runs` and `metrics`
 MAX_BYTES = 1_000_000  # of a document; a run whose config or result is longer, too
 EPOCH = datetime(1970, 1, 1)

@@ -19,7 +19,7 @@ from pymongo.database import Database
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.document import decoded, utc
 from sacreddnn.tracking.folder import Series
-from sacreddnn.tracking.packed import fields, unpack
+from sacreddnn.tracking.packed import FORMAT, fields, unpack
 from sacreddnn.tracking.plain import flat
 
 _WANTED = (
@@ -104,7 +104,7 @@ def load(
     Raises:
         pymongo.errors.PyMongoError: the database is away.
     """
-    wanted = dict(query or {})
+    wanted = {**(query or {}), "uuid": {"$exists": True}}  # runs of other programs have none
     chosen = None if ids is None else set(ids)
     if chosen is not None:
         wanted["_id"] = _among(chosen)
@@ -114,9 +114,11 @@ def load(
         one["_id"]: one.get("spool", {}).get("digest") for one in found if chosen is None or one["_id"] in chosen
     }
     records = {}
-    for entry in database.packed.find({} if not wanted else {"_id": _among(digests)}, batch_size=100_000):
+    these = {} if ids is None and query is None else {"_id": _among(digests)}
+    for entry in database.packed.find(these, batch_size=100_000):
         run_id = entry["_id"]
-        if run_id in digests and entry["digest"] == digests[run_id]:
+        valid = entry["digest"] == digests.get(run_id) and entry.get("format") == FORMAT
+        if run_id in digests and valid and entry["data"] is not None:
             records[run_id] = _record(run_id, *unpack(entry["data"]))
     missing = digests.keys() - records
     if missing:
@@ -127,8 +129,7 @@ def load(
 def _load_growing(database: Database[dict[str, Any]], ids: Collection[int]) -> dict[int, Record]:
     """The runs of `ids` from the documents that grow while they run."""
     records = {}
-    wanted = {"_id": _among(ids), "uuid": {"$exists": True}}  # runs of other programs have none
-    for entry in database.runs.find(wanted, dict.fromkeys(_WANTED, 1), batch_size=100_000):
+    for entry in database.runs.find({"_id": _among(ids)}, dict.fromkeys(_WANTED, 1), batch_size=100_000):
         if entry["_id"] not in ids:
             continue
         info = entry["info"]
@@ -149,9 +150,10 @@ def _load_growing(database: Database[dict[str, Any]], ids: Collection[int]) -> d
     # whole documents: taking fields out costs the embedded server three times the time of the query
     for entry in database.metrics.find({"run_id": _among(records)}, batch_size=100_000) if records else ():
         if entry["run_id"] in records:
-            records[entry["run_id"]].series[entry["name"]] = Series(
-                entry["steps"], entry["values"], entry.get("gradient_evaluations", []), entry["timestamps"]
-            )
+            steps = entry["steps"]
+            evaluations = entry.get("gradient_evaluations") or [None] * len(steps)
+            series = Series(steps, entry["values"], evaluations, entry["timestamps"])
+            records[entry["run_id"]].series[entry["name"]] = series
     return records
 
 

@@ -5,7 +5,7 @@ import bson
 import gridfs
 import pytest
 
-from sacreddnn.tracking import document, folder, mirror
+from sacreddnn.tracking import document, folder, mirror, packed
 from sacreddnn.tracking.database import prepare
 from sacreddnn.tracking.mirror import Mirror, replay
 from sacreddnn.tracking.runs import load, load_spool
@@ -177,6 +177,9 @@ def test_numbers_of_sacred_itself_are_respected(root, database):
     replay(root, database)
     assert database.runs.find_one({"uuid": {"$exists": True}})["_id"] == 42
     assert database.runs.find_one({"_id": 1}) == {"_id": 1, "status": "COMPLETED"}
+    assert [one.run_id for one in load(database)] == [42]
+    database.packed.delete_many({})
+    assert [one.run_id for one in load(database)] == [42]
 
 
 def test_notes_of_omniboard_stay(root, database):
@@ -316,5 +319,20 @@ def test_very_long_runs_are_not_packed(root, database, monkeypatch):
     assert database.packed.count_documents({}) == 1
     monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
     replay(root, database, force=True)
-    assert database.packed.count_documents({}) == 0
+    assert database.packed.find_one()["data"] is None
     assert load(database) == load_spool(root)
+    assert replay(root, database).unchanged == 1
+
+
+@pytest.mark.parametrize("format", [None, 1])
+def test_runs_from_before_there_were_packed_ones_are_read_and_packed(root, database, format):
+    record(root)
+    replay(root, database)
+    if format is None:
+        database.packed.delete_many({})
+    else:
+        database.packed.update_many({}, {"$set": {"format": format, "data": b"of another format"}})
+    assert load(database) == load_spool(root)
+    assert replay(root, database).runs == 1
+    assert database.packed.find_one()["format"] == packed.FORMAT
+    assert replay(root, database).unchanged == 1

@@ -9,7 +9,7 @@ from pymongo import monitoring
 from sacreddnn.tracking import database as databases
 from sacreddnn.tracking.folder import Series
 from sacreddnn.tracking.mirror import replay
-from sacreddnn.tracking.packed import pack, unpack
+from sacreddnn.tracking.packed import FORMAT, pack, unpack
 from sacreddnn.tracking.runs import frame, load, load_spool, metrics
 from sacreddnn.tracking.spool import Spool
 
@@ -76,7 +76,9 @@ def test_nothing_recorded(tmp_path, database):
 
 def test_documents_of_sacred_itself_are_passed_over(root, database):
     database.runs.insert_one({"_id": 77, "config": {}})
-    database.metrics.insert_one({"run_id": 77, "name": "x", "steps": [1], "values": [1.0], "timestamps": []})
+    database.metrics.insert_one(
+        {"run_id": 77, "name": "x", "steps": [1], "values": [1.0], "timestamps": [datetime(2026, 1, 1)]}
+    )
     replay(root, database)
     assert [one.run_id for one in load(database)] == [1, 2, 3]
 
@@ -106,7 +108,7 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
     ]
     database.runs.insert_many(runs)
     entries = [
-        {"run_id": one["_id"], "name": name, "steps": [1], "values": [1.0], "timestamps": []}
+        {"run_id": one["_id"], "name": name, "steps": [1], "values": [1.0], "timestamps": [datetime(2026, 1, 1)]}
         for one in runs
         for name in names
     ]
@@ -116,7 +118,7 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
         fields = {"uuid": run["uuid"], "status": "COMPLETED", "start_time": "2026-01-01T00:00:00+00:00"}
         fields |= {"stop_time": None, "config": run["config"], "config_hash": "", "result": {}, "info": {}}
         data = pack(fields | {"git": {}, "host": {}}, dict.fromkeys(names, series))
-        database.packed.insert_one({"_id": run["_id"], "digest": None, "data": data})
+        database.packed.insert_one({"_id": run["_id"], "digest": None, "format": FORMAT, "data": data})
     count = Count()
     monkeypatch.setitem(databases.TIMEOUTS, "event_listeners", [count])
     url = f"mongodb://{databases.address(database)}"
@@ -127,7 +129,7 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
     trips = 4 if running else 2  # two more for runs that are not finished
     assert count.commands[:trips] == ["find"] * trips
     assert set(count.commands[trips:]) <= {"endSessions"}
-    assert all(len(record.series) == 3 for record in records)
+    assert all(record.series == dict.fromkeys(names, series) for record in records)  # packed or not
 
 
 def test_packed_runs_are_the_same_to_the_last_bit():
