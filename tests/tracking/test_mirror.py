@@ -177,6 +177,9 @@ def test_numbers_of_sacred_itself_are_respected(root, database):
     replay(root, database)
     assert database.runs.find_one({"uuid": {"$exists": True}})["_id"] == 42
     assert database.runs.find_one({"_id": 1}) == {"_id": 1, "status": "COMPLETED"}
+    assert [one.run_id for one in load(database)] == [42]
+    database.packed.delete_many({})
+    assert [one.run_id for one in load(database, query={"status": "COMPLETED"})] == [42]
 
 
 def test_notes_of_omniboard_stay(root, database):
