@@ -91,7 +91,7 @@ class Mirror:
             self._uuid = entry["uuid"]
             if self._claim(entry) == digest and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
-                return Pushed()
+                return Pushed(changed=self._pack_again(entry, digest))
         pushed = Pushed(points=self._push_metrics(), changed=True)
         self._push_packed(entry, digest)
         entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
@@ -152,14 +152,22 @@ class Mirror:
         self.points = sum(len(series.steps) for series in self._metrics.series.values())
         return points
 
-    def _push_packed(self, entry: Mapping[str, Any], digest: str) -> None:
-        """Of a finished run what is read of it, in one document, which says of which state it is."""
+    def _pack_again(self, entry: Mapping[str, Any], digest: str) -> bool:
+        """Pack a finished run that is not, as in a database from before there were packed runs; whether it was."""
+        packed = {"_id": self.run_id, "digest": digest}
+        if entry["status"] == "RUNNING" or self._database.packed.find_one(packed, {"_id": 1}):
+            return False
+        return self._push_packed(entry, digest)
+
+    def _push_packed(self, entry: Mapping[str, Any], digest: str) -> bool:
+        """Of a finished run what is read of it, in one document, which says of which state it is; whether there is."""
         data = None if entry["status"] == "RUNNING" else pack(fields(self._folder), self._metrics.series)
         if data is None:
             self._database.packed.delete_one({"_id": self.run_id})
         else:
             packed = {"_id": self.run_id, "digest": digest, "data": data}
             self._database.packed.replace_one({"_id": self.run_id}, packed, upsert=True)
+        return data is not None
 
     def _append(self, name: str, series: Series, stride: int, start: int) -> UpdateOne:
         # the size guards against appending twice, when the answer to the first attempt was lost

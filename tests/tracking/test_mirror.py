@@ -321,3 +321,18 @@ def test_very_long_runs_are_not_packed(root, database, monkeypatch):
     replay(root, database, force=True)
     assert database.packed.count_documents({}) == 0
     assert load(database) == load_spool(root)
+
+
+def test_runs_that_a_database_had_before_it_had_packed_ones_are_packed(root, database, monkeypatch):
+    for _ in range(2):
+        record(root)
+    replay(root, database)
+    before = list(database.packed.find(sort=[("_id", 1)]))
+    database.packed.delete_one({"_id": 1})
+    database.packed.update_one({"_id": 2}, {"$set": {"digest": "of another state"}})
+    assert (replay(root, database).runs, replay(root, database).unchanged) == (2, 2)
+    assert list(database.packed.find(sort=[("_id", 1)])) == before
+    database.packed.delete_many({})
+    monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
+    assert replay(root, database).unchanged == 2  # too long to be packed
+    assert database.packed.count_documents({}) == 0
