@@ -101,6 +101,8 @@ class Mirror:
         entry["spool"]["digest"] = digest
         # $set, because Omniboard keeps notes and tags in the same document
         self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
+        if first or pushed.artifacts:
+            self._delete_earlier(entry["artifacts"])
         return pushed
 
     def _claim(self, entry: dict[str, Any]) -> str | None:
@@ -198,12 +200,19 @@ class Mirror:
                 with path.open("rb") as file:
                     store.put(file, _id=file_id, filename=filename, content_type=artifact["content_type"])
                 written += 1
-                earlier = {"filename": filename, "_id": {"$ne": file_id}}
-                for old in self._database.fs.files.find(earlier, {"_id": 1}):
-                    store.delete(old["_id"])
             self._stored.add(file_id)
             entries.append({"name": name, "file_id": file_id})
         return entries, written
+
+    def _delete_earlier(self, artifacts: list[dict[str, Any]]) -> None:
+        """Delete earlier versions of these artifacts, once the run names the new ones and nobody asks for the old."""
+        if not artifacts:
+            return
+        names = [f"artifact://runs/{self.run_id}/{one['name']}" for one in artifacts]
+        earlier = {"filename": {"$in": names}, "_id": {"$nin": [one["file_id"] for one in artifacts]}}
+        store = gridfs.GridFS(self._database)
+        for old in list(self._database.fs.files.find(earlier, {"_id": 1})):
+            store.delete(old["_id"])
 
 
 @dataclass

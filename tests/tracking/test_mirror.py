@@ -336,3 +336,28 @@ def test_runs_that_a_database_had_before_it_had_packed_ones_are_packed(root, dat
     monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
     assert replay(root, database).unchanged == 2  # too long to be packed
     assert database.packed.count_documents({}) == 0
+
+
+def test_the_artifacts_that_a_run_names_are_there_at_every_moment(root, database, monkeypatch):
+    run = record(root)
+    replay(root, database)
+    (run / "center.pt").write_bytes(b"better")
+    spool = Spool.resume(run)
+    spool.artifact(run / "center.pt")
+    spool.end("COMPLETED")
+    spool.close()
+
+    def broken(*arguments, **options):
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(database.runs), "update_one", broken)
+        with pytest.raises(ConnectionError):
+            Mirror(run, database).push()
+    store = gridfs.GridFS(database)
+    (artifact,) = database.runs.find_one()["artifacts"]
+    assert len(store.get(artifact["file_id"]).read()) == 300_000
+    Mirror(run, database).push()
+    (artifact,) = database.runs.find_one()["artifacts"]
+    assert store.get(artifact["file_id"]).read() == b"better"
+    assert [one["_id"] for one in database.fs.files.find()] == [artifact["file_id"]]
