@@ -151,8 +151,9 @@ def _load_growing(database: Database[dict[str, Any]], ids: Collection[int]) -> d
     # whole documents: taking fields out costs the embedded server three times the time of the query
     for entry in database.metrics.find({"run_id": _among(records)}, batch_size=100_000) if records else ():
         if entry["run_id"] in records:
+            evaluations = entry.get("gradient_evaluations", [None] * len(entry["steps"]))
             records[entry["run_id"]].series[entry["name"]] = Series(
-                entry["steps"], entry["values"], entry.get("gradient_evaluations", []), entry["timestamps"]
+                entry["steps"], entry["values"], evaluations, entry["timestamps"]
             )
     return records
 
