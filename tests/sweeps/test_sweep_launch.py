@@ -201,3 +201,16 @@ def test_every_case_runs_once_before_any_runs_twice():
     assert [run.hash for run in in_rounds([*runs, Run("a", {"seed": 3}, None, "a3")])] == [
         "a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2", "a3",
     ]  # fmt: skip
+
+
+def test_a_config_with_a_password_is_not_written_down(launch_of):
+    launch = launch_of([0])
+    run = launch.runs[0]
+    config = run.config.model_dump()
+    config["dataset"]["options"]["api_token"] = "hunter22"
+    process = start_trial(trial_of(launch, run, config=config))
+    outcome = json.loads(process.communicate(timeout=60)[0])
+    assert (outcome["kind"], outcome["again"]) == ("failed", False)
+    assert "dataset.options.api_token: holds a password" in outcome["line"]
+    assert not any(b"hunter22" in path.read_bytes() for path in launch.root.rglob("*") if path.is_file())
+    assert kinds(launch, launch.records.states(launch.hashes)) == {0: "failed"}
