@@ -11,9 +11,7 @@ same code serves the live run, its end, and the replay of everything after the d
     fs        artifacts (GridFS)
 """
 
-import contextlib
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +24,14 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from sacreddnn.tracking import folder as files
+from sacreddnn.tracking import mirrored
 from sacreddnn.tracking.database import address, prepare
 from sacreddnn.tracking.document import document, fit
 from sacreddnn.tracking.folder import Metrics, Series
 from sacreddnn.tracking.packed import fields, pack
-from sacreddnn.tracking.plain import write_atomic
 from sacreddnn.tracking.spool import close_stale
 
 MAX_POINTS = 100_000  # of one metric in the database, 6.4 MB; a longer one is thinned there, whole on disk
-MIRRORED = "database.json"
 
 
 @dataclass
@@ -80,18 +77,20 @@ class Mirror:
             pymongo.errors.PyMongoError: the database is away; push again later.
             ValueError: a file of the folder cannot be read.
         """
-        texts = _small_files(self._folder)
+        texts = mirrored.small_files(self._folder)
         changed, rewritten = self._metrics.refresh()
         self._unsent |= changed
         self._rewritten |= rewritten
-        digest = _digest(texts, self._metrics)
+        digest = mirrored.digest(texts, self._metrics)
         entry = document(self._folder, self._metrics.num_lines)
         first = not self.run_id
         if first:
             self._uuid = entry["uuid"]
             if self._claim(entry) == digest and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
-                return Pushed(changed=self._pack_again(entry, digest))
+                packed = self._pack_again(entry, digest)
+                self._note_end(entry, digest)
+                return Pushed(changed=packed)
         pushed = Pushed(points=self._push_metrics(), changed=True)
         self._push_packed(entry, digest)
         entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
@@ -103,20 +102,22 @@ class Mirror:
         self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
         if first or pushed.artifacts:
             self._delete_earlier(entry["artifacts"])
+        self._note_end(entry, digest)
         return pushed
+
+    def _note_end(self, entry: Mapping[str, Any], digest: str) -> None:
+        """Let the folder of a run that has ended know that the database has all of it."""
+        if entry["status"] != "RUNNING":
+            mirrored.note(self._folder, address(self._database), self.run_id, digest)
 
     def _claim(self, entry: dict[str, Any]) -> str | None:
         """Settle the run's number in this database; the digest of the state it has, None for a new run."""
         runs = self._database.runs
-        mirrored = _read_mirrored(self._folder)
-        number = mirrored.get(address(self._database), {}).get("run_id", entry["run_id"])
+        number = mirrored.read(self._folder).get(address(self._database), {}).get("run_id", entry["run_id"])
         while True:
             if found := runs.find_one({"uuid": self._uuid}, {"spool": 1}):
                 self.run_id = found["_id"]
-                # noted in the folder, so that the run keeps this number after the database was lost
-                mirrored[address(self._database)] = {"run_id": self.run_id}
-                with contextlib.suppress(OSError):  # an archive on a read-only disk
-                    write_atomic(self._folder / MIRRORED, json.dumps(mirrored, indent=1) + "\n")
+                mirrored.note(self._folder, address(self._database), self.run_id)
                 return found.get("spool", {}).get("digest")
             try:
                 runs.insert_one({"_id": number} | fit(entry))
@@ -299,20 +300,3 @@ def _columns(series: Series, start: int, stride: int) -> dict[str, list[Any]]:
         "timestamps": series.times[part],
         "gradient_evaluations": series.gradient_evaluations[part],
     }
-
-
-def _small_files(folder: Path) -> list[bytes]:
-    paths = (folder / name for name in (files.RUN, files.CONFIG, files.RESULT, files.OUTPUT))
-    return [path.read_bytes() if path.is_file() else b"" for path in paths]
-
-
-def _digest(texts: list[bytes], metrics: Metrics) -> str:
-    parts = [hashlib.sha256(text).hexdigest() for text in texts] + [metrics.digest]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def _read_mirrored(folder: Path) -> dict[str, Any]:
-    try:
-        return files.read_json(folder / MIRRORED)
-    except ValueError:
-        return {}  # only a note: the database itself knows

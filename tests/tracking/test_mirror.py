@@ -8,6 +8,7 @@ import pytest
 from sacreddnn.tracking import document, folder, mirror
 from sacreddnn.tracking.database import prepare
 from sacreddnn.tracking.mirror import Mirror, replay
+from sacreddnn.tracking.mirrored import is_mirrored
 from sacreddnn.tracking.runs import load, load_spool
 from sacreddnn.tracking.spool import Spool
 
@@ -361,3 +362,23 @@ def test_the_artifacts_that_a_run_names_are_there_at_every_moment(root, database
     (artifact,) = database.runs.find_one()["artifacts"]
     assert store.get(artifact["file_id"]).read() == b"better"
     assert [one["_id"] for one in database.fs.files.find()] == [artifact["file_id"]]
+
+
+def test_a_folder_knows_whether_its_last_state_is_in_a_database(root, database):
+    run = record(root)
+    assert not is_mirrored(run)
+    replay(root, database)
+    assert is_mirrored(run)
+    spool = Spool.resume(run, None)
+    live = Mirror(spool.folder, database)
+    spool.log("test/center/error", 1.0, 99)
+    live.push()
+    assert not is_mirrored(run)  # it has not ended
+    spool.end("COMPLETED")
+    spool.close()
+    assert not is_mirrored(run)
+    live.push()
+    assert is_mirrored(run)
+    (run / "database.json").unlink()
+    assert replay(root, database).unchanged == 1
+    assert is_mirrored(run)
