@@ -22,6 +22,7 @@ Exit status: 0 done; 1 the database is away or a run cannot be read; 2 a command
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("id", type=int)
     command.add_argument("--out", type=Path, required=True, help="folder to write them to")
     command = add("delete", delete, "delete runs from the database and from disk")
-    command.add_argument("ids", nargs="+", type=int)
+    command.add_argument("ids", nargs="+", type=_number_or_uuid, metavar="ID", help="numbers or uuids of runs")
     command.add_argument("--yes", action="store_true", help="do not ask")
     command = add("flatness", compare_flatness, "table and figures of networks measured by scripts/flatness.py")
     command.add_argument("ids", nargs="+", type=int, help="ids of the measurements")
@@ -154,23 +155,31 @@ def artifacts(arguments: argparse.Namespace) -> int:
 
 def delete(arguments: argparse.Namespace) -> int:
     """Ask, then delete runs everywhere: first from disk, which replay would bring back, then from the database."""
-    names = ", ".join(map(str, arguments.ids))
-    if not arguments.yes:
-        print(
-            f"Delete runs {names} from {arguments.root} (checkpoints too) and from the database? [y/N] ",
-            end="",
-            flush=True,
-        )
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            print("nothing deleted")
-            return 0
     with opened(arguments) as db:
-        for run_id in arguments.ids:
-            uuid = removal.uuid_on_disk(arguments.root, run_id)
-            places = [removal.delete_from_disk(arguments.root, run_id), removal.delete_from_database(db, run_id, uuid)]
-            where = [name for name, was_there in zip(("disk", "database"), places, strict=True) if was_there]
-            print(f"run {run_id}: deleted from {' and '.join(where)}" if where else f"run {run_id}: was not there")
+        found = [removal.locate(arguments.root, db, name) for name in arguments.ids]
+        if not arguments.yes:
+            print(*found, sep="\n")
+            print("Delete from disk and from the database? [y/N] ", end="", flush=True)
+            if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+                print("nothing deleted")
+                return 0
+        for one in found:
+            where = []
+            if one.folder and removal.delete_from_disk(arguments.root, int(one.folder.name)):
+                where.append("disk")
+            if one.number is not None and removal.delete_from_database(db, one.number, one.uuid):
+                where.append("database")
+            print(f"run {one.name}: deleted from {' and '.join(where)}" if where else f"run {one.name}: was not there")
     return 0
+
+
+def _number_or_uuid(text: str) -> str:
+    """The number or uuid of a run as it was written."""
+    if re.fullmatch(rf"[0-9a-f]{{{removal.UUID_LENGTH}}}", text):
+        return text
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text}: must be the number of a run or its uuid")
+    return str(int(text))
 
 
 def compare(arguments: argparse.Namespace) -> int:

@@ -39,11 +39,8 @@ def add_choice(command: argparse.ArgumentParser) -> None:
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Any]:
     """The database that the command line names."""
-    db = database.connect(arguments.mongo_url, folder=arguments.folder)
-    try:
+    with database.opened(arguments.mongo_url, folder=arguments.folder) as db:
         yield db
-    finally:
-        database.close(db)
 
 
 def read_records(arguments: argparse.Namespace) -> list[Record]:

@@ -22,7 +22,7 @@ from sacreddnn.run_config import TrackingConfig
 from sacreddnn.schema import ConfigError
 from sacreddnn.sweeps import table
 from sacreddnn.sweeps.grid import Run, expand
-from sacreddnn.sweeps.state import DONE, FAILED, Records, State
+from sacreddnn.sweeps.state import DONE, FAILED, Records, State, is_recorded
 from sacreddnn.sweeps.sweep_file import Sweep, read_sweep
 
 ALL_DONE, NOT_ALL, BAD_SWEEP, NOT_IN_DATABASE, STOPPED = 0, 1, 2, 75, 130
@@ -95,7 +95,7 @@ def _run(
     if failed and not sweep.trial.retries:
         view.says(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more")
     if not any(states[run.hash].kind not in (DONE, FAILED) for run in runs) and not (failed and sweep.trial.retries):
-        return _end(runs, dict(states), set(), False)
+        return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
     engine = RayEngine(sweep.trial, arguments.address, arguments.cpus)
     try:
         _check_database(runs[0].config.tracking, len(engine.nodes()))
@@ -108,7 +108,12 @@ def _run(
     finally:
         view.close()
         engine.close()
-    return _end(runs, after, launch.pending, launch.stop.asked)
+    return _end(runs, after, launch.pending | _pending(launch.root, after), launch.stop.asked)
+
+
+def _pending(root: Path, states: Mapping[str, State]) -> set[str]:
+    """Hashes of the runs that are done, but not all in the database, whichever command ran them."""
+    return {name for name, one in states.items() if one.kind == DONE and not is_recorded(root, name, one.folder)}
 
 
 def _check_database(tracking: TrackingConfig, num_nodes: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking import locks
+from sacreddnn.tracking.mirrored import is_mirrored
 from sacreddnn.tracking.plain import write_atomic
 
 DONE: Final = "done"
@@ -58,6 +59,12 @@ class State:
 def place(root: str | Path, config_hash: str) -> Path:
     """The folder of a run of a sweep beside the run folders."""
     return Path(root) / "trials" / config_hash
+
+
+def is_recorded(root: str | Path, config_hash: str, folder: Path | None) -> bool:
+    """Whether a run that is done has reached its database, at the end of its last try or by a replay since."""
+    outcome = files.read_json(place(root, config_hash) / "outcome.json")
+    return bool(outcome.get("recorded", True)) or (folder is not None and is_mirrored(folder))
 
 
 def is_busy(root: str | Path, config_hash: str) -> bool:

@@ -27,7 +27,7 @@ import yaml
 from sacreddnn.sweeps import state
 from sacreddnn.sweeps.state import DONE, Records, place, write_outcome
 from sacreddnn.tracking import locks
-from sacreddnn.tracking.plain import redact, write_atomic
+from sacreddnn.tracking.plain import flat, plain, redact, write_atomic
 
 NOT_IN_DATABASE, BAD_CONFIG = 75, 2
 LOOK = 1.0  # seconds between two looks at requests to stop
@@ -128,7 +128,7 @@ def run(trial: Trial, caller: int = 0) -> Outcome:
     try:
         now = Records(Path(trial.root)).states([trial.hash])[trial.hash]
         if now.kind == DONE:
-            return Outcome(DONE, now.line)
+            return Outcome(DONE, now.line, recorded=state.is_recorded(trial.root, trial.hash, now.folder))
         if now.folder and state.files.is_running(now.folder):
             return Outcome("busy", f"run {now.run_id} is being written by a process outside this sweep")
         if trial.stop_file.exists():
@@ -138,6 +138,11 @@ def run(trial: Trial, caller: int = 0) -> Outcome:
         (where / "outcome.json").unlink(missing_ok=True)
         if now.folder:
             words = [f"resume={now.folder.resolve()}"]
+        elif secret := _secret(trial.config):
+            line = f"{secret}: holds a password, which would be written down; leave it to the environment"
+            outcome = Outcome("failed", line, again=False)
+            write_outcome(where, asdict(outcome))
+            return outcome
         else:
             write_atomic(where / "config.yaml", yaml.safe_dump(trial.config, sort_keys=False, allow_unicode=True))
             words = [str((where / "config.yaml").resolve())]
@@ -148,6 +153,12 @@ def run(trial: Trial, caller: int = 0) -> Outcome:
     finally:
         trial.stop_file.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _secret(config: dict[str, Any]) -> str | None:
+    """The first key of a config whose value looks like a password; masked it would be another config."""
+    masked = flat(plain(config), ".")
+    return next((name for name, value in flat(config, ".").items() if masked.get(name) != value), None)
 
 
 def _train(trial: Trial, where: Path, words: list[str], waker: _Waker, lock: int) -> Outcome:

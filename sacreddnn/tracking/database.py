@@ -5,13 +5,15 @@
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pymongo
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from sacreddnn.tracking import server
 from sacreddnn.tracking.plain import mongo_password, redact
@@ -22,6 +24,7 @@ __all__ = [
     "ServerError",
     "close",
     "connect",
+    "opened",
     "prepare",
     "redact",
     "status",
@@ -74,6 +77,24 @@ def connect(url: str | None = None, *, folder: str | Path = "results/database") 
         raise DatabaseAwayError(f"database {where} does not answer: {reason(error)}") from None
 
 
+@contextmanager
+def opened(url: str | None = None, *, folder: str | Path = "results/database") -> Iterator[Database[dict[str, Any]]]:
+    """The database of `connect`, closed at the end; what it refuses in between is said in one line, too.
+
+    Raises:
+        DatabaseAwayError: it went away after it had answered, or refuses what is asked of it.
+    """
+    database = connect(url, folder=folder)
+    try:
+        yield database
+    except AutoReconnect as error:
+        raise DatabaseAwayError(f"the database went away: {reason(error)}; say the same again later") from None
+    except PyMongoError as error:
+        raise DatabaseAwayError(f"the database refuses: {reason(error)}") from None
+    finally:
+        close(database)
+
+
 def full_url(url: str) -> str:
     """The URL itself, or what Sacred's short forms ``name``, ``host:port``, ``host:port:name`` stand for."""
     if "://" in url:
@@ -116,4 +137,5 @@ def address(database: Database[dict[str, Any]]) -> str:
 
 def reason(error: PyMongoError) -> str:
     """The first clause of what pymongo says; the rest repeats it and lists the topology."""
-    return redact(str(error)).splitlines()[0].split(" (configured", 1)[0].split(", Timeout:", 1)[0][:200]
+    text = redact(str(error)) or type(error).__name__
+    return text.splitlines()[0].split(" (configured", 1)[0].split(", Timeout:", 1)[0][:200]

@@ -11,9 +11,7 @@ same code serves the live run, its end, and the replay of everything after the d
     fs        artifacts (GridFS)
 """
 
-import contextlib
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +24,14 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from sacreddnn.tracking import folder as files
+from sacreddnn.tracking import mirrored
 from sacreddnn.tracking.database import address, prepare
 from sacreddnn.tracking.document import document, fit
 from sacreddnn.tracking.folder import Metrics, Series
 from sacreddnn.tracking.packed import FORMAT, fields, pack
-from sacreddnn.tracking.plain import write_atomic
 from sacreddnn.tracking.spool import close_stale
 
 MAX_POINTS = 100_000  # of one metric in the database, 6.4 MB; a longer one is thinned there, whole on disk
-MIRRORED = "database.json"
 
 
 @dataclass
@@ -80,43 +77,46 @@ class Mirror:
             pymongo.errors.PyMongoError: the database is away; push again later.
             ValueError: a file of the folder cannot be read.
         """
-        texts = _small_files(self._folder)
+        texts = mirrored.small_files(self._folder)
         changed, rewritten = self._metrics.refresh()
         self._unsent |= changed
         self._rewritten |= rewritten
-        digest = _digest(texts, self._metrics)
+        digest = mirrored.digest(texts, self._metrics)
         entry = document(self._folder, self._metrics.num_lines)
         first = not self.run_id
         if first:
             self._uuid = entry["uuid"]
             if self._claim(entry) == digest and self._is_packed(entry, digest) and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
+                self._note_end(entry, digest)
                 return Pushed()
         pushed = Pushed(points=self._push_metrics(), changed=True)
         self._push_packed(entry, digest)
-        entry["artifacts"], pushed.artifacts, replaced = self._push_artifacts(entry["artifacts"])
+        entry["artifacts"], pushed.artifacts = self._push_artifacts(entry["artifacts"])
         entry["info"]["metrics"] = [
             {"id": str(object_id(self._uuid, name)), "name": name} for name in self._metrics.series
         ]
         entry["spool"]["digest"] = digest
         # $set, because Omniboard keeps notes and tags in the same document
         self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
-        for file_id in replaced:  # only now does no document name them
-            gridfs.GridFS(self._database).delete(file_id)
+        if first or pushed.artifacts:
+            self._delete_earlier(entry["artifacts"])
+        self._note_end(entry, digest)
         return pushed
+
+    def _note_end(self, entry: Mapping[str, Any], digest: str) -> None:
+        """Let the folder of a run that has ended know that the database has all of it."""
+        if entry["status"] != "RUNNING":
+            mirrored.note(self._folder, address(self._database), self.run_id, digest)
 
     def _claim(self, entry: dict[str, Any]) -> str | None:
         """Settle the run's number in this database; the digest of the state it has, None for a new run."""
         runs = self._database.runs
-        mirrored = _read_mirrored(self._folder)
-        number = mirrored.get(address(self._database), {}).get("run_id", entry["run_id"])
+        number = mirrored.read(self._folder).get(address(self._database), {}).get("run_id", entry["run_id"])
         while True:
             if found := runs.find_one({"uuid": self._uuid}, {"spool": 1}):
                 self.run_id = found["_id"]
-                # noted in the folder, so that the run keeps this number after the database was lost
-                mirrored[address(self._database)] = {"run_id": self.run_id}
-                with contextlib.suppress(OSError):  # an archive on a read-only disk
-                    write_atomic(self._folder / MIRRORED, json.dumps(mirrored, indent=1) + "\n")
+                mirrored.note(self._folder, address(self._database), self.run_id)
                 return found.get("spool", {}).get("digest")
             try:
                 runs.insert_one({"_id": number} | fit(entry))
@@ -179,14 +179,13 @@ class Mirror:
         body = {"run_id": self.run_id, "name": name, **_columns(series, 0, stride), "stride": stride}
         return ReplaceOne(one, one | body, upsert=True)
 
-    def _push_artifacts(self, artifacts: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int, list[ObjectId]]:
-        """The artifacts with their file ids, how many were written now, and the ids of files that they replace.
+    def _push_artifacts(self, artifacts: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+        """The artifacts with their file ids, and how many were written now.
 
         One whose file is gone is left out: Omniboard dies when asked for a file id that does not exist.
         """
         store = gridfs.GridFS(self._database)
         entries, written = [], 0
-        replaced: list[ObjectId] = []
         for artifact in artifacts:
             path, name = self._folder / artifact["path"], artifact["name"]
             file_id = object_id(self._uuid, name, artifact["sha256"])
@@ -198,11 +197,19 @@ class Mirror:
                 with path.open("rb") as file:
                     store.put(file, _id=file_id, filename=filename, content_type=artifact["content_type"])
                 written += 1
-                earlier = {"filename": filename, "_id": {"$ne": file_id}}
-                replaced += [old["_id"] for old in self._database.fs.files.find(earlier, {"_id": 1})]
             self._stored.add(file_id)
             entries.append({"name": name, "file_id": file_id})
-        return entries, written, replaced
+        return entries, written
+
+    def _delete_earlier(self, artifacts: list[dict[str, Any]]) -> None:
+        """Delete earlier versions of these artifacts, once the run names the new ones and nobody asks for the old."""
+        if not artifacts:
+            return
+        names = [f"artifact://runs/{self.run_id}/{one['name']}" for one in artifacts]
+        earlier = {"filename": {"$in": names}, "_id": {"$nin": [one["file_id"] for one in artifacts]}}
+        store = gridfs.GridFS(self._database)
+        for old in list(self._database.fs.files.find(earlier, {"_id": 1})):
+            store.delete(old["_id"])
 
 
 @dataclass
@@ -289,20 +296,3 @@ def _columns(series: Series, start: int, stride: int) -> dict[str, list[Any]]:
         "timestamps": series.times[part],
         "gradient_evaluations": series.gradient_evaluations[part],
     }
-
-
-def _small_files(folder: Path) -> list[bytes]:
-    paths = (folder / name for name in (files.RUN, files.CONFIG, files.RESULT, files.OUTPUT))
-    return [path.read_bytes() if path.is_file() else b"" for path in paths]
-
-
-def _digest(texts: list[bytes], metrics: Metrics) -> str:
-    parts = [hashlib.sha256(text).hexdigest() for text in texts] + [metrics.digest]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def _read_mirrored(folder: Path) -> dict[str, Any]:
-    try:
-        return files.read_json(folder / MIRRORED)
-    except ValueError:
-        return {}  # only a note: the database itself knows

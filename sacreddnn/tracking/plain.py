@@ -17,7 +17,7 @@ from typing import Any
 MAX_TEXT = 1_000_000  # characters of captured output that are kept
 
 # begun by a literal and bounded, so that a megabyte of output costs milliseconds
-_IN_URL = re.compile(r"(mongodb(?:\+srv)?://[^\s:/@]{1,99}):\S{0,199}@|(://[^\s:/@]{1,99}):[^\s/]{0,199}@")
+_IN_URL = re.compile(r"(mongodb(?:\+srv)?://[^\s:/@]{0,99}):\S{0,999}@|(://[^\s:/@]{0,99}):[^\s/]{0,999}@")
 _SECRET = r"(?:password|passwd|secret|token|api_?key)"
 _IN_OPTION = re.compile(_SECRET.join((r"(", r"['\"]?\s*[=:]\s*)[^\s,;&]+")), re.IGNORECASE)
 _IN_KEY = re.compile(_SECRET + "$", re.IGNORECASE)
@@ -73,10 +73,11 @@ def check_no_password(url: str) -> None:
     Raises:
         ValueError: it holds the password of the user, or that of a key file.
     """
-    if re.search(r"//[^/@]*:[^/@]*@", url):
+    # the second form is for an @ in the user's name; a slash in a password need not be escaped to be seen
+    if re.match(r"[^@]*:[^@]*@|[^/?]*:[^/?]*@", url.partition("://")[2] or url):
         raise ValueError(
             "holds a password, which others can see; give it in the environment variable SACREDDNN_MONGO_PASSWORD, "
-            "or in the file that SACREDDNN_MONGO_PASSWORD_FILE names"
+            "or in the file that SACREDDNN_MONGO_PASSWORD_FILE names (and write any other @ as %40)"
         )
     if found := _OF_KEY_FILE.search(url):
         raise ValueError(
@@ -97,8 +98,11 @@ def redact(text: str, *, options: bool = True) -> str:
         password = mongo_password()
     except ValueError:
         password = None
-    # a very short password would mask half of the words
-    return text.replace(password, "***") if password and len(password) >= 4 else text
+    if not password:
+        return text
+    if len(password) < 4:  # it would mask half of the words: only where it can be nothing else
+        return text.replace(f":{password}@", ":***@")
+    return text.replace(password, "***")
 
 
 def capped(text: str, limit: int = MAX_TEXT) -> str:

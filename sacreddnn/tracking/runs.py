@@ -104,7 +104,9 @@ def load(
     Raises:
         pymongo.errors.PyMongoError: the database is away.
     """
-    wanted = {**(query or {}), "uuid": {"$exists": True}}  # runs of other programs have none
+    # runs of other programs have no uuid, and may have names in place of numbers
+    wanted: dict[str, Any] = {"uuid": {"$exists": True}} | dict(query or {})
+    everything = not query and ids is None
     chosen = None if ids is None else set(ids)
     if chosen is not None:
         wanted["_id"] = _among(chosen)
@@ -114,8 +116,7 @@ def load(
         one["_id"]: one.get("spool", {}).get("digest") for one in found if chosen is None or one["_id"] in chosen
     }
     records = {}
-    these = {} if ids is None and query is None else {"_id": _among(digests)}
-    for entry in database.packed.find(these, batch_size=100_000):
+    for entry in database.packed.find({} if everything else {"_id": _among(digests)}, batch_size=100_000):
         run_id = entry["_id"]
         valid = entry["digest"] == digests.get(run_id) and entry.get("format") == FORMAT
         if run_id in digests and valid and entry["data"] is not None:

@@ -47,6 +47,8 @@ def test_a_database_that_goes_away_in_the_middle_loses_nothing(tmp_path, monkeyp
         assert launch.pending == set(launch.hashes)
         assert command._end(runs, states, launch.pending, False) == command.NOT_IN_DATABASE
         assert "1 runs are not yet all in the database; later: python scripts/report" in capsys.readouterr().out
+        sweep = str(tmp_path / "tiny.yaml")
+        assert command.main([sweep]) == command.NOT_IN_DATABASE  # and as often as it is asked
 
         server.start(folder)
         words = ["--root", tmp_path / "runs", "--mongo-url", fixed["tracking.mongo_url"]]
@@ -61,6 +63,7 @@ def test_a_database_that_goes_away_in_the_middle_loses_nothing(tmp_path, monkeyp
         again = Launch("tiny", runs, TrialConfig(), Processes(1), view, train, tmp_path / "runs")
         again.run()
         assert again.engine.trials == []
+        assert command.main([sweep]) == command.ALL_DONE
     finally:
         (tmp_path / "go").touch()
         thread.join(300)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sweep_cases import REPOSITORY, STUB, Processes, runs_of, start_trial, wait_for
 
+from sacreddnn.sweeps import command, state
 from sacreddnn.sweeps import launch as launching
-from sacreddnn.sweeps import state
 from sacreddnn.sweeps.grid import Run
 from sacreddnn.sweeps.launch import Launch, in_rounds
 from sacreddnn.sweeps.state import Records, place
 from sacreddnn.sweeps.sweep_file import TrialConfig
 from sacreddnn.sweeps.trial import Outcome, Trial
-from sacreddnn.tracking import locks
+from sacreddnn.tracking import locks, mirrored
 from sacreddnn.tracking.folder import folders, read_json, read_run
 
 
@@ -67,6 +67,8 @@ def test_what_is_done_is_not_run_again_what_failed_is_listed_and_tried_as_often_
     assert states[first.runs[1].hash].line == "OSError: no luck in try 1"
     assert first.pending == {first.runs[2].hash}  # exit status 75
     assert len(first.engine.trials) == 3
+    watcher = start_trial(trial_of(first, first.runs[2]))
+    assert json.loads(watcher.communicate(timeout=60)[0])["recorded"] is False  # still
     again = launch_of([0, 1, 10])
     assert kinds(again, again.run()) == {0: "done", 1: "failed", 10: "done"}
     assert again.engine.trials == []
@@ -75,6 +77,19 @@ def test_what_is_done_is_not_run_again_what_failed_is_listed_and_tried_as_often_
     assert more.engine.trials == 2 * [first.runs[1].hash]
     assert [again for seed, _, again in more.view.ends] == [True, False]
     assert len(folders(more.root)) == 3  # the same number in every try
+
+
+def test_what_is_not_in_the_database_is_said_until_it_is_there(launch_of, tmp_path, capsys):
+    launch = launch_of([0, 10])
+    launch.run()
+    sweep = str(tmp_path / "tiny.yaml")
+    for _ in range(2):
+        assert command.main([sweep]) == command.NOT_IN_DATABASE
+        assert "1 runs are not yet all in the database" in capsys.readouterr().out
+    folder = launch.records.states(launch.hashes)[launch.runs[1].hash].folder
+    mirrored.note(folder, "127.0.0.1:27017/runs", 2, mirrored.digest_of(folder))  # as a replay does
+    assert command.main([sweep]) == command.ALL_DONE
+    assert "database" not in capsys.readouterr().out
 
 
 def test_a_killed_training_is_tried_again_and_a_watcher_that_is_killed_does_not_count_as_a_failure(launch_of):
@@ -201,3 +216,16 @@ def test_every_case_runs_once_before_any_runs_twice():
     assert [run.hash for run in in_rounds([*runs, Run("a", {"seed": 3}, None, "a3")])] == [
         "a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2", "a3",
     ]  # fmt: skip
+
+
+def test_a_config_with_a_password_is_not_written_down(launch_of):
+    launch = launch_of([0])
+    run = launch.runs[0]
+    config = run.config.model_dump()
+    config["dataset"]["options"]["api_token"] = "hunter22"
+    process = start_trial(trial_of(launch, run, config=config))
+    outcome = json.loads(process.communicate(timeout=60)[0])
+    assert (outcome["kind"], outcome["again"]) == ("failed", False)
+    assert "dataset.options.api_token: holds a password" in outcome["line"]
+    assert not any(b"hunter22" in path.read_bytes() for path in launch.root.rglob("*") if path.is_file())
+    assert kinds(launch, launch.records.states(launch.hashes)) == {0: "failed"}

@@ -8,6 +8,7 @@ import pytest
 from sacreddnn.tracking import document, folder, mirror, packed
 from sacreddnn.tracking.database import prepare
 from sacreddnn.tracking.mirror import Mirror, replay
+from sacreddnn.tracking.mirrored import is_mirrored
 from sacreddnn.tracking.runs import load, load_spool
 from sacreddnn.tracking.spool import Spool
 
@@ -179,7 +180,7 @@ def test_numbers_of_sacred_itself_are_respected(root, database):
     assert database.runs.find_one({"_id": 1}) == {"_id": 1, "status": "COMPLETED"}
     assert [one.run_id for one in load(database)] == [42]
     database.packed.delete_many({})
-    assert [one.run_id for one in load(database)] == [42]
+    assert [one.run_id for one in load(database, query={"status": "COMPLETED"})] == [42]
 
 
 def test_notes_of_omniboard_stay(root, database):
@@ -324,15 +325,71 @@ def test_very_long_runs_are_not_packed(root, database, monkeypatch):
     assert replay(root, database).unchanged == 1
 
 
-@pytest.mark.parametrize("format", [None, 1])
-def test_runs_from_before_there_were_packed_ones_are_read_and_packed(root, database, format):
+def test_packed_runs_of_another_format_are_packed_again(root, database):
     record(root)
     replay(root, database)
-    if format is None:
-        database.packed.delete_many({})
-    else:
-        database.packed.update_many({}, {"$set": {"format": format, "data": b"of another format"}})
+    database.packed.update_many({}, {"$set": {"format": 1, "data": b"of another format"}})
     assert load(database) == load_spool(root)
     assert replay(root, database).runs == 1
     assert database.packed.find_one()["format"] == packed.FORMAT
     assert replay(root, database).unchanged == 1
+
+
+def test_runs_that_a_database_had_before_it_had_packed_ones_are_packed(root, database, monkeypatch):
+    for _ in range(2):
+        record(root)
+    replay(root, database)
+    before = list(database.packed.find(sort=[("_id", 1)]))
+    database.packed.delete_one({"_id": 1})
+    database.packed.update_one({"_id": 2}, {"$set": {"digest": "of another state"}})
+    assert (replay(root, database).runs, replay(root, database).unchanged) == (2, 2)
+    assert list(database.packed.find(sort=[("_id", 1)])) == before
+    database.packed.delete_many({})
+    monkeypatch.setattr("sacreddnn.tracking.packed.MAX_POINTS", 3)
+    assert (replay(root, database).runs, replay(root, database).unchanged) == (2, 2)
+    assert [one["data"] for one in database.packed.find()] == [None, None]  # too long to be packed
+
+
+def test_the_artifacts_that_a_run_names_are_there_at_every_moment(root, database, monkeypatch):
+    run = record(root)
+    replay(root, database)
+    (run / "center.pt").write_bytes(b"better")
+    spool = Spool.resume(run)
+    spool.artifact(run / "center.pt")
+    spool.end("COMPLETED")
+    spool.close()
+
+    def broken(*arguments, **options):
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(database.runs), "update_one", broken)
+        with pytest.raises(ConnectionError):
+            Mirror(run, database).push()
+    store = gridfs.GridFS(database)
+    (artifact,) = database.runs.find_one()["artifacts"]
+    assert len(store.get(artifact["file_id"]).read()) == 300_000
+    Mirror(run, database).push()
+    (artifact,) = database.runs.find_one()["artifacts"]
+    assert store.get(artifact["file_id"]).read() == b"better"
+    assert [one["_id"] for one in database.fs.files.find()] == [artifact["file_id"]]
+
+
+def test_a_folder_knows_whether_its_last_state_is_in_a_database(root, database):
+    run = record(root)
+    assert not is_mirrored(run)
+    replay(root, database)
+    assert is_mirrored(run)
+    spool = Spool.resume(run, None)
+    live = Mirror(spool.folder, database)
+    spool.log("test/center/error", 1.0, 99)
+    live.push()
+    assert not is_mirrored(run)  # it has not ended
+    spool.end("COMPLETED")
+    spool.close()
+    assert not is_mirrored(run)
+    live.push()
+    assert is_mirrored(run)
+    (run / "database.json").unlink()
+    assert replay(root, database).unchanged == 1
+    assert is_mirrored(run)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacreddnn.tracking.document import decoded, encodable
-from sacreddnn.tracking.plain import capped, finite, flat, plain, redact, scalar
+from sacreddnn.tracking.plain import capped, check_no_password, finite, flat, plain, redact, scalar
 
 
 def test_plain_turns_numbers_of_other_libraries_into_python():
@@ -27,6 +27,8 @@ def test_plain_makes_any_text_encodable():
     [
         "mongodb://me:hunter22@lab/runs",
         "mongodb+srv://me:hunt%40er22@lab/runs?tls=true",
+        "mongodb://me:" + 30 * "hunter22/" + "@lab/runs",
+        "redis://:hunter22@lab",
         "tracking.password=hunter22",
         "API_KEY: hunter22",
         "{'token': 'hunter22'}",
@@ -37,6 +39,26 @@ def test_redact(text):
     assert "***" in redact(text)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["mongodb://me:pass@host", "mongodb://me:pa/ss@host", "mongodb://me:1/2@host/runs", "mongodb+srv://me:p@ss@host",
+     "mongodb://me:@host", "me:pass@host:27017:runs", "mongodb://me@lab:pass@host", "mongodb://m/e:pass@host"],
+)  # fmt: skip
+def test_a_password_in_a_url_is_refused(url):
+    with pytest.raises(ValueError, match="SACREDDNN_MONGO_PASSWORD") as raised:
+        check_no_password(url)
+    assert "pa" not in str(raised.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["runs", "host:27017:runs", "mongodb://host:27017/runs", "mongodb://me@a:1,b:2/runs?replicaSet=rs&w=majority",
+     "mongodb://me@host:27017/runs?appName=a@b", "mongodb://host/runs?appName=a@b"],
+)  # fmt: skip
+def test_a_url_without_a_password_is_none(url):
+    check_no_password(url)
+
+
 def test_redact_leaves_the_rest():
     text = "python train.py with lenet lr=0.1 mongodb://me@lab/runs http://host:80/a@b"
     assert redact(text) == text
@@ -45,6 +67,8 @@ def test_redact_leaves_the_rest():
 def test_password_of_the_environment_is_masked(monkeypatch, tmp_path):
     monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "swordfish")
     assert redact("login swordfish failed") == "login *** failed"
+    monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "a")
+    assert redact("banana me:a@lab:27017, http://host:80/x") == "banana me:***@lab:27017, http://host:80/x"
     monkeypatch.delenv("SACREDDNN_MONGO_PASSWORD")
     (tmp_path / "password").write_text("marlin\n")
     monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD_FILE", str(tmp_path / "password"))

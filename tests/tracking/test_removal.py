@@ -8,6 +8,7 @@ import pytest
 
 from sacreddnn.report import command
 from sacreddnn.tracking import removal
+from sacreddnn.tracking.folder import read_run
 from sacreddnn.tracking.recorder import Recorder
 
 
@@ -64,7 +65,11 @@ def test_delete_asks_first(tmp_path, connect, database, db_server, monkeypatch, 
     words = ["delete", "1", "--root", str(tmp_path), "--mongo-url", db_server.url(database.name)]
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert command.main(words) == 0
-    assert "[y/N] nothing deleted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "[y/N] nothing deleted" in said
+    run = read_run(tmp_path / "1")
+    started = run["start_time"][:16].replace("T", " ")
+    assert f"run 1: uuid {run['uuid']}, config hash {run['config_hash'] or '-'}, started {started} UTC" in said
     assert (tmp_path / "1").is_dir()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert command.main(words) == 0
@@ -74,7 +79,7 @@ def test_delete_asks_first(tmp_path, connect, database, db_server, monkeypatch, 
     assert database.runs.count_documents({}) == 0
 
 
-def test_a_run_that_has_another_number_in_the_database_is_the_one_deleted(
+def test_a_number_that_is_another_run_in_the_database_is_refused_and_its_uuid_taken(
     tmp_path, connect, database, monkeypatch, capsys
 ):
     """Two machines share a database: run 1 of the second is run 2 there."""
@@ -82,9 +87,34 @@ def test_a_run_that_has_another_number_in_the_database_is_the_one_deleted(
         record(tmp_path / machine, connect).finish()
     first, second = sorted(database.runs.find(), key=lambda one: one["_id"])
     monkeypatch.setattr(command, "opened", lambda arguments: contextlib.nullcontext(database))
-    assert command.main(["delete", "1", "--yes", "--root", str(tmp_path / "two")]) == 0
-    assert "deleted from disk and database" in capsys.readouterr().out
+    words = ["delete", "--yes", "--root", str(tmp_path / "two")]
+    assert command.main([*words, "2", "1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"run 1: is {second['uuid']} in {tmp_path / 'two' / '1'}, but {first['uuid']} in the database" in line
+    assert database.runs.count_documents({}) == 2
+    assert (tmp_path / "two" / "1").is_dir()
+    assert command.main([*words, second["uuid"]]) == 0
+    assert f"run {second['uuid']}: deleted from disk and database" in capsys.readouterr().out
+    assert not (tmp_path / "two" / "1").exists()
     assert [one["uuid"] for one in database.runs.find()] == [first["uuid"]]
     assert second["_id"] == 2
     assert {one["run_id"] for one in database.metrics.find()} == {1}
     assert (tmp_path / "one" / "1").is_dir()
+
+
+def test_a_number_of_the_database_alone_takes_the_folder_of_that_run_along(
+    tmp_path, connect, database, monkeypatch, capsys
+):
+    for machine in ("one", "two"):
+        record(tmp_path / machine, connect).finish()
+    monkeypatch.setattr(command, "opened", lambda arguments: contextlib.nullcontext(database))
+    assert command.main(["delete", "2", "--yes", "--root", str(tmp_path / "two")]) == 0
+    assert "run 2: deleted from disk and database" in capsys.readouterr().out
+    assert not (tmp_path / "two" / "1").exists()  # a replay would have brought it back
+    assert [one["_id"] for one in database.runs.find()] == [1]
+    database.runs.insert_one({"_id": 7, "status": "COMPLETED"})  # of another program
+    assert command.main(["delete", "7", "--yes", "--root", str(tmp_path / "two")]) == 0
+    assert "run 7: deleted from database" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command.main(["delete", "seven", "--yes"])
+    assert "argument ID: seven: must be the number of a run or its uuid" in capsys.readouterr().err

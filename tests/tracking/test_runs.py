@@ -165,3 +165,13 @@ def test_reading_leaves_the_garbage_collector_as_it_was(database, monkeypatch):
         finally:
             gc.enable()
     assert seen == [False, False]
+
+
+def test_a_metric_without_gradient_evaluations_shifts_no_other(root, database):
+    replay(root, database)
+    database.packed.delete_many({})
+    database.metrics.update_one({"run_id": 1, "name": "test/center/error"}, {"$unset": {"gradient_evaluations": 1}})
+    expected = metrics(load_spool(root))
+    lost = (expected.run_id == 1) & (expected.name == "test/center/error")
+    expected.loc[lost, "gradient_evaluations"] = pd.NA
+    pd.testing.assert_frame_equal(metrics(load(database)), expected)
