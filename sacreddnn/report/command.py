@@ -30,6 +30,7 @@ import pandas as pd
 
 from sacreddnn.report import correlate, export, figures, flatness_table, selection, style, tables
 from sacreddnn.report.commands import COMMANDS
+from sacreddnn.report.groups import not_trainings, trainings
 from sacreddnn.report.selection import opened, read_records
 from sacreddnn.tracking import mirror, removal, runs
 from sacreddnn.tracking.runs import Record
@@ -102,9 +103,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def newest(records: list[Record]) -> list[Record]:
-    """Of the completed runs of one data set, network, algorithm and seed the last one."""
+    """Of the completed trainings of one data set, network, algorithm and seed the last one."""
     last = {}
-    for record in sorted(records, key=lambda r: r.run_id):
+    for record in sorted(trainings(records), key=lambda r: r.run_id):
         names = (record.config[part]["name"] for part in ("dataset", "model"))
         if record.status == "COMPLETED":
             last[*names, style.algorithm_key(record.config), record.config["seed"]] = record
@@ -175,9 +176,12 @@ def delete(arguments: argparse.Namespace) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Print the table; with --out write it as Markdown and CSV, and the figures as PNG and PDF."""
-    records = read_records(arguments)
-    records = records if arguments.ids else newest(records)
+    given = read_records(arguments)
+    records = trainings(given) if arguments.ids else newest(given)
+    if not records:
+        raise ValueError(f"none of {len(given)} runs is a completed training; `report.py runs` lists them")
     frame = tables.comparison(records, arguments.sigmas)
+    frame.attrs["notes"] += not_trainings(given)
     print(tables.to_text(frame))
     if (out := arguments.out) is not None:
         out.mkdir(parents=True, exist_ok=True)
