@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from sacreddnn.report import style
-from sacreddnn.report.groups import Record
+from sacreddnn.report.groups import Record, is_training
 
 TARGETS = {"test_error": "test/center/error", "gap": "generalization_gap"}
 NOT_MEASURES = ("gradient_evaluations", "train_seconds", "measure_seconds", "generalization_gap")
@@ -44,7 +44,7 @@ class Network:
     """One measured network: what trained it, and everything that was measured of it.
 
     Attributes:
-        run: that trained it.
+        run: number of the run that trained it.
         algorithm: its key in style.ALGORITHMS.
         values: numbers by name.
         dataset: name in the config.
@@ -59,21 +59,29 @@ class Network:
 
 
 def networks(records: Iterable[Record]) -> list[Network]:
-    """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run."""
+    """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run.
+
+    It is joined by the uuid of the run. Records that are older than that know its number only, which in a database of
+    several machines may be another run's.
+    """
+    records = [one for one in sorted(records, key=lambda one: one.run_id) if one.status == "COMPLETED"]
+    by_number = {str(one.run_id): one.uuid for one in records if is_training(one)}
+    names: dict[str, str] = {}
     values: dict[str, dict[str, float]] = defaultdict(dict)
     settings: dict[str, dict[str, str]] = defaultdict(dict)
     algorithms: dict[str, str] = {}
     datasets: dict[str, str] = {}
-    for record in sorted(records, key=lambda one: one.run_id):
-        if record.status != "COMPLETED":
-            continue
+    for record in records:
         source = record.info.get("source", {})
         if isinstance(source, list):  # a landscape between networks is a measure of none of them
             continue
-        run = str(source.get("run", record.run_id))
+        name = str(source.get("run", record.run_id))
+        run = str(source.get("uuid") or by_number.get(name) or f"number {name}") if source else record.uuid
         config: Any = {"algorithm": source["algorithm"]} if "algorithm" in source else record.config
         if source and "run" not in source:
-            run = f"{record.run_id} ({source.get('file', 'weights')})"
+            name = run = f"{record.run_id} ({source.get('file', 'weights')})"
+        if run not in names or not source:  # the number here of a run that is here
+            names[run] = name
         if "algorithm" in config:
             algorithms[run] = style.algorithm_key(config)
         algorithms.setdefault(run, "?")
@@ -81,7 +89,7 @@ def networks(records: Iterable[Record]) -> list[Network]:
         numbers = {k: float(v) for k, v in record.result.items() if isinstance(v, (int, float))}
         values[run] |= numbers
         settings[run] |= {name: how for name in numbers if (how := _how_measured(name, record.config))}
-    return [Network(run, algorithms[run], values[run], datasets[run], settings[run]) for run in values]
+    return [Network(names[run], algorithms[run], values[run], datasets[run], settings[run]) for run in values]
 
 
 def correlate(

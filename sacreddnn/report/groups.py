@@ -32,6 +32,10 @@ class Record(Protocol):
         """Its number."""
 
     @property
+    def uuid(self) -> str:
+        """The same in every database and on disk."""
+
+    @property
     def status(self) -> str:
         """RUNNING, COMPLETED, INTERRUPTED or FAILED."""
 

@@ -93,6 +93,29 @@ def test_what_was_measured_later_is_joined_to_its_run():
     assert "test/center/error" in joined[0].values
 
 
+def measurement(number, **source):
+    later = run(number)
+    for part in (later.config, later.info, later.result):
+        part.clear()
+    later.info["source"] = {"file": "center.pt", "algorithm": {"name": "sgd"}, **source}
+    later.result["hessian_trace"] = 5.0
+    return later
+
+
+def test_a_measurement_is_joined_to_the_run_of_its_uuid_not_of_its_number():
+    """Numbers are local: 7 here is not the 7 of the machine that measured."""
+    seven, eight = run(7), run(8)
+    joined = {n.run: n.values for n in correlate.networks([measurement(9, run="7", uuid=eight.uuid), seven, eight])}
+    assert joined.keys() == {"7", "8"}
+    assert "hessian_trace" not in joined["7"]
+    assert joined["8"]["hessian_trace"] == 5.0
+
+
+def test_a_measurement_of_a_run_that_is_not_here_is_joined_to_none():
+    networks = correlate.networks([measurement(9, run="7", uuid="0" * 32), run(7)])
+    assert [(n.run, "hessian_trace" in n.values) for n in networks] == [("7", False), ("7", True)]
+
+
 def test_errors_on_several_data_sets_do_not_compare():
     others = [replace(n, dataset="digits" if n.run == "3" else "mnist") for n in SIX]
     with pytest.raises(ValueError, match=r"^networks of several data sets \(digits, mnist\) do not compare"):
