@@ -34,6 +34,11 @@ PERMUTATIONS = 9_999
 # depends on the images alone.
 SECTIONS = {"local_energy": "local_energy", "local_entropy": "local_entropy", "sharpness": "sharpness",
             "pac_bayes": "pac_bayes", "hessian": None, "margin": None}  # fmt: skip
+# The sign that tau with the test error has if what is said of a measure is true, by the beginning of its names: +1 where
+# larger means sharper, -1 where larger means flatter (more noise for the same rise of the loss); of large margins it is
+# said that they generalize (-1), of large norms, which measure capacity, that they do not (+1).
+EXPECTED = {"local_energy": 1, "local_entropy_loss": 1, "hessian": 1, "sharpness": 1, "pac_bayes_sigma": -1,
+            "margin": -1, "frobenius_norm": 1, "path_norm": 1, "log_spectral_product": 1}  # fmt: skip
 # Options that decide how exactly something is measured, not what.
 PRECISION = ("num_samples", "standard_error", "max_samples", "sigmas", "every", "num_chains")
 FEWEST = 4  # networks without which no rank correlation is given
@@ -97,6 +102,8 @@ def correlate(
 ) -> pd.DataFrame:
     """One row a measure: number of networks, tau and p over all, within algorithms, and over the algorithms' means.
 
+    The column "expected" is the sign in EXPECTED, missing for a measure of which nothing is said.
+
     Args:
         measured: what `networks` gives.
         target: "test_error" (percent) or "gap" (test minus train error, percentage points).
@@ -127,25 +134,36 @@ def correlate(
         within, p_within = _within(x, y, groups)
         means, p_means = _means(x, y, groups)
         rows.append({
-            "measure": name, "networks": len(having), "tau": over_all.statistic, "p": over_all.pvalue,
+            "measure": name, "networks": len(having), "expected": expected(name), "tau": over_all.statistic, "p": over_all.pvalue,
             "tau_within": within, "p_within": p_within, "tau_means": means, "p_means": p_means,
         })  # fmt: skip
     if not rows:
         raise ValueError(
             f"{len(measured)} networks: {FEWEST} with a measure and a {target.replace('_', ' ')} are needed"
         )
-    return pd.DataFrame(rows).set_index("measure")
+    return pd.DataFrame(rows).astype({"expected": "Int64"}).set_index("measure")
+
+
+def expected(measure: str) -> int | None:
+    """The sign that tau has if what is said of the measure is true, None for a measure that is not in EXPECTED.
+
+    >>> expected("hessian_trace"), expected("pac_bayes_sigma_magnitude"), expected("mine")
+    (1, -1, None)
+    """
+    return next((sign for prefix, sign in EXPECTED.items() if measure.startswith(prefix)), None)
 
 
 def to_text(frame: pd.DataFrame, target: str, num_algorithms: int) -> str:
     """The table for a terminal."""
     lines = [f"Kendall's tau with the {target.replace('_', ' ')}, {num_algorithms} algorithms", ""]
-    lines.append(f"{'measure':<28} {'networks':>8}   {'all':>14}   {'within':>14}   {'means':>14}")
-    lines.append("─" * 88)
+    lines.append(f"{'measure':<28} {'networks':>8}   {'expected':>8}   {'all':>14}   {'within':>14}   {'means':>14}")
+    lines.append("─" * 99)
     for name, row in frame.iterrows():
         cells = (_cell(row[f"tau{kind}"], row[f"p{kind}"]) for kind in ("", "_within", "_means"))
-        lines.append(f"{name!s:<28} {row['networks']:>8.0f}   " + "   ".join(f"{cell:>14}" for cell in cells))
-    lines.append("─" * 88)
+        sign = "" if pd.isna(row["expected"]) else f"{row['expected']:+.0f}"
+        lines.append(f"{name!s:<28} {row['networks']:>8.0f}   {sign:>8}   " + "   ".join(f"{cell:>14}" for cell in cells))
+    lines.append("─" * 99)
+    lines.append("expected: the sign if flat networks do better (of margins: large ones, of norms: small ones).")
     lines.append("tau (p of no relation). within: pairs of one algorithm only; means: of the algorithms' means.")
     return "\n".join(lines)
 

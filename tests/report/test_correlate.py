@@ -3,6 +3,7 @@ import math
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from report_cases import run
 from scipy import stats
@@ -114,6 +115,22 @@ def test_a_measurement_is_joined_to_the_run_of_its_uuid_not_of_its_number():
 def test_a_measurement_of_a_run_that_is_not_here_is_joined_to_none():
     networks = correlate.networks([measurement(9, run="7", uuid="0" * 32), run(7)])
     assert [(n.run, "hessian_trace" in n.values) for n in networks] == [("7", False), ("7", True)]
+
+
+@pytest.mark.parametrize(
+    ("measure", "sign"),
+    [("local_energy", 1), ("hessian_trace", 1), ("sharpness_adaptive", 1), ("local_entropy_loss", 1),
+     ("pac_bayes_sigma", -1), ("pac_bayes_sigma_magnitude", -1), ("margin_10", -1), ("path_norm", 1), ("flat", None)],
+)  # fmt: skip
+def test_the_table_says_which_sign_is_expected(measure, sign):
+    """More noise for the same loss is flatter: the sign of the PAC-Bayes sigma is the other one."""
+    named = [replace(n, values={**n.values, measure: f}) for n, f in zip(SIX, FLAT, strict=True)]
+    frame = correlate.correlate(named, measures=[measure])
+    shown = frame.loc[measure, "expected"]
+    assert shown == sign if sign else shown is pd.NA
+    row = next(line for line in correlate.to_text(frame, "test_error", 2).splitlines() if line.startswith(measure))
+    assert row.split()[2].startswith({1: "+1", -1: "-1", None: "+0.36"}[sign])
+    assert frame.to_csv().splitlines()[1].split(",")[2] == (str(sign) if sign else "")
 
 
 def test_errors_on_several_data_sets_do_not_compare():
