@@ -214,9 +214,11 @@ def compare_flatness(arguments: argparse.Namespace) -> int:
 
 def correlate_runs(arguments: argparse.Namespace) -> int:
     """Print the table of rank correlations; with --out write it as CSV and text, and the scatter as PNG and PDF."""
-    measured = correlate.networks(read_records(arguments))
+    records = read_records(arguments)
+    measured = correlate.networks(records)
     frame = correlate.correlate(measured, arguments.target, arguments.measures)
-    text = correlate.to_text(frame, arguments.target, len({network.algorithm for network in measured}))
+    num_algorithms = len({network.algorithm for network in measured})
+    text = correlate.to_text(frame, arguments.target, num_algorithms, correlate.incomplete(records))
     print(text)
     if (out := arguments.out) is not None:
         from sacreddnn.report.correlate_figure import scatter

@@ -97,6 +97,14 @@ def networks(records: Iterable[Record]) -> list[Network]:
     return [Network(names[run], algorithms[run], values[run], datasets[run], settings[run]) for run in values]
 
 
+def incomplete(records: Iterable[Record]) -> list[str]:
+    """The note that says how many records are not among the networks because they did not complete; none if all did."""
+    dropped = [is_training(record) for record in records if record.status != "COMPLETED"]
+    kinds = ((dropped.count(False), "measurement"), (dropped.count(True), "training"))
+    counted = " and ".join(f"{number} {kind}{'s' * (number > 1)}" for number, kind in kinds if number)
+    return [f"left out because they did not complete: {counted}."] if dropped else []
+
+
 def correlate(
     measured: Sequence[Network], target: str = "test_error", measures: Sequence[str] | None = None
 ) -> pd.DataFrame:
@@ -153,8 +161,8 @@ def expected(measure: str) -> int | None:
     return next((sign for prefix, sign in EXPECTED.items() if measure.startswith(prefix)), None)
 
 
-def to_text(frame: pd.DataFrame, target: str, num_algorithms: int) -> str:
-    """The table for a terminal."""
+def to_text(frame: pd.DataFrame, target: str, num_algorithms: int, notes: Sequence[str] = ()) -> str:
+    """The table for a terminal, and below it how to read it, and the notes."""
     lines = [f"Kendall's tau with the {target.replace('_', ' ')}, {num_algorithms} algorithms", ""]
     lines.append(f"{'measure':<28} {'networks':>8}   {'expected':>8}   {'all':>14}   {'within':>14}   {'means':>14}")
     lines.append("─" * 99)
@@ -165,6 +173,7 @@ def to_text(frame: pd.DataFrame, target: str, num_algorithms: int) -> str:
     lines.append("─" * 99)
     lines.append("expected: the sign if flat networks do better (of margins: large ones, of norms: small ones).")
     lines.append("tau (p of no relation). within: pairs of one algorithm only; means: of the algorithms' means.")
+    lines += notes
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from report_cases import run
+from report_cases import changed, run
 from scipy import stats
 
 from sacreddnn.report import command, correlate
@@ -131,6 +131,19 @@ def test_the_table_says_which_sign_is_expected(measure, sign):
     row = next(line for line in correlate.to_text(frame, "test_error", 2).splitlines() if line.startswith(measure))
     assert row.split()[2].startswith({1: "+1", -1: "-1", None: "+0.36"}[sign])
     assert frame.to_csv().splitlines()[1].split(",")[2] == (str(sign) if sign else "")
+
+
+def test_what_did_not_complete_is_counted_in_the_notes(monkeypatch, capsys):
+    trained = [run(n, test=5.0 + n) for n in range(1, 5)]
+    for record in trained:
+        record.result["flat"] = float(record.run_id)
+    killed = [changed(measurement(n, run="1"), status=status) for n, status in ((11, "RUNNING"), (12, "FAILED"))]
+    stopped = changed(run(5), status="INTERRUPTED")
+    monkeypatch.setattr(command, "read_records", lambda arguments: [*trained, *killed, stopped])
+    assert command.main(["correlate"]) == 0
+    note = "left out because they did not complete: 2 measurements and 1 training."
+    assert note in capsys.readouterr().out.splitlines()
+    assert correlate.incomplete(trained) == []
 
 
 def test_errors_on_several_data_sets_do_not_compare():
