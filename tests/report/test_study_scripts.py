@@ -60,3 +60,16 @@ def test_a_measurement_that_did_not_complete_is_taken_again(place):
     asked = [line.split() for line in call(place, "predict/measure.sh")]
     assert [words[2] for words in asked if words[0] == "scripts/flatness.py"] == ["run=2", "run=3"]
     assert [words[0] for words in asked[-2:]] == ["scripts/report.py"] * 2
+
+
+def test_the_runs_that_are_tabled_are_those_that_were_measured(place):
+    """Other runs get numbers in results/runs meanwhile."""
+    asked = call(place, "flatness/measure.sh", "41", "42", "43", "44")
+    report = next(line for line in asked if line.startswith("scripts/report.py")).split()
+    assert report[1:] == ["flatness", "--from-disk", "--root", "results/flatness/runs", "1", "2", "3", "4", "--out",
+                          "results/flatness"]  # fmt: skip
+    measured = [word for line in asked[:4] for word in line.split() if word.startswith("run=")]
+    assert measured == [f"run=results/runs/{number}" for number in (41, 42, 43, 44)]
+    for name, runs in (("line", (41, 43)), ("plane", (41, 42, 43)), ("random", (41,))):
+        wanted = ", ".join(f"results/runs/{number}" for number in runs)
+        assert f"runs=[{wanted}] " in (place / f"results/flatness/{name}.png").read_text()
