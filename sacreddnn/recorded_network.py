@@ -18,7 +18,7 @@ from sacreddnn.data import Pipeline
 from sacreddnn.data.dataset import Dataset
 from sacreddnn.models import pretrained_weights
 from sacreddnn.schema import ConfigError
-from sacreddnn.tracking.folder import find
+from sacreddnn.tracking.folder import find, read_run
 from sacreddnn.training import checkpoint
 from sacreddnn.training.batchnorm import has_batch_norm
 from sacreddnn.training.evaluate import CleanBatches
@@ -117,6 +117,8 @@ def of_checkpoint(path: str, dataset: DatasetConfig | None, device: torch.device
     trained = check(read_yaml(folder / "config.yaml"))
     config = trained if dataset is None else trained.model_copy(update={"dataset": dataset})
     origin = {"run": folder.name, "file": file.name, "algorithm": trained.algorithm.model_dump(), "seed": trained.seed}
+    if uuid := read_run(folder).get("uuid"):  # the number is another run's in another root
+        origin["uuid"] = uuid
     if file.parent.name == "checkpoints":
         state = checkpoint.load(file)
         on_device = trained.training.model_copy(update={"device": device.type})

@@ -51,6 +51,7 @@ def test_every_measure_of_a_run_is_recorded(trained, measure, tmp_path):
                 "local_entropy_loss", "margin_10", "hessian_rms_eigenvalue"}  # fmt: skip
     assert expected < set(result)
     assert run["info"]["source"]["run"] == "1"
+    assert run["info"]["source"]["uuid"] == json.loads((trained / "1/run.json").read_text())["uuid"]
     assert run["info"]["source"]["algorithm"]["name"] == "sgd"
     assert result["hessian_largest"] > 0
 

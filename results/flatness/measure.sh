@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Everything measured on one network each of SGD, Entropy-SGD, Replicated-SGD and SAM, the runs of the first look:
 # `bash results/flatness/measure.sh SGD ESGD RSGD SAM` with the ids of their runs. Then the landscapes and the report.
+# The measurements have a folder of their own, where no other run gets a number meanwhile: the newest there is ours.
 set -eu
-sgd=$1 esgd=$2 rsgd=$3 sam=$4
+trained=results/runs root=results/flatness/runs
+sgd=$trained/$1 esgd=$trained/$2 rsgd=$trained/$3 sam=$trained/$4
 measured=()
-last() { ls results/runs | grep -E '^[0-9]+$' | sort -n | tail -n 1; }
+last() { ls $root | grep -E '^[0-9]+$' | sort -n | tail -n 1; }
 for run in "$sgd" "$esgd" "$rsgd" "$sam"; do
   .venv/bin/python scripts/flatness.py with on_disk all_measures run="$run" num_threads=1 local_energy.split=both \
-    local_energy.num_examples=5000 'tracking.tags=[flatness]'
+    local_energy.num_examples=5000 tracking.root=$root 'tracking.tags=[flatness]'
   measured+=("$(last)")
 done
-.venv/bin/python scripts/report.py flatness --from-disk "${measured[@]}" --out results/flatness
+.venv/bin/python scripts/report.py flatness --from-disk --root $root "${measured[@]}" --out results/flatness
 landscape() { # NAME RUNS..
-  .venv/bin/python scripts/landscape.py with on_disk runs="$2" num_examples=1000 num_points="$3" num_threads=1 'tracking.tags=[flatness]'
-  cp "results/runs/$(last)/figures/landscape.png" "results/flatness/$1.png"
+  .venv/bin/python scripts/landscape.py with on_disk runs="$2" num_examples=1000 num_points="$3" num_threads=1 \
+    tracking.root=$root 'tracking.tags=[flatness]'
+  cp "$root/$(last)/figures/landscape.png" "results/flatness/$1.png"
 }
 landscape line "[$sgd, $rsgd]" 31
 landscape plane "[$sgd, $esgd, $rsgd]" 17

@@ -31,6 +31,7 @@ import pandas as pd
 
 from sacreddnn.report import correlate, export, figures, flatness_table, selection, style, tables
 from sacreddnn.report.commands import COMMANDS
+from sacreddnn.report.groups import not_trainings, trainings
 from sacreddnn.report.selection import opened, read_records
 from sacreddnn.tracking import mirror, removal, runs
 from sacreddnn.tracking.runs import Record
@@ -103,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def newest(records: list[Record]) -> list[Record]:
-    """Of the completed runs of one data set, network, algorithm and seed the last one."""
+    """Of the completed trainings of one data set, network, algorithm and seed the last one."""
     last = {}
-    for record in sorted(records, key=lambda r: r.run_id):
+    for record in sorted(trainings(records), key=lambda r: r.run_id):
         names = (record.config[part]["name"] for part in ("dataset", "model"))
         if record.status == "COMPLETED":
             last[*names, style.algorithm_key(record.config), record.config["seed"]] = record
@@ -184,9 +185,12 @@ def _number_or_uuid(text: str) -> str:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Print the table; with --out write it as Markdown and CSV, and the figures as PNG and PDF."""
-    records = read_records(arguments)
-    records = records if arguments.ids else newest(records)
+    given = read_records(arguments)
+    records = trainings(given) if arguments.ids else newest(given)
+    if not records:
+        raise ValueError(f"none of {len(given)} runs is a completed training; `report.py runs` lists them")
     frame = tables.comparison(records, arguments.sigmas)
+    frame.attrs["notes"] += not_trainings(given)
     print(tables.to_text(frame))
     if (out := arguments.out) is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -219,9 +223,11 @@ def compare_flatness(arguments: argparse.Namespace) -> int:
 
 def correlate_runs(arguments: argparse.Namespace) -> int:
     """Print the table of rank correlations; with --out write it as CSV and text, and the scatter as PNG and PDF."""
-    measured = correlate.networks(read_records(arguments))
+    records = read_records(arguments)
+    measured = correlate.networks(records)
     frame = correlate.correlate(measured, arguments.target, arguments.measures)
-    text = correlate.to_text(frame, arguments.target, len({network.algorithm for network in measured}))
+    num_algorithms = len({network.algorithm for network in measured})
+    text = correlate.to_text(frame, arguments.target, num_algorithms, correlate.incomplete(records))
     print(text)
     if (out := arguments.out) is not None:
         from sacreddnn.report.correlate_figure import scatter

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from sacreddnn.report import style
-from sacreddnn.report.groups import Record
+from sacreddnn.report.groups import Record, is_training
 
 TARGETS = {"test_error": "test/center/error", "gap": "generalization_gap"}
 NOT_MEASURES = ("gradient_evaluations", "train_seconds", "measure_seconds", "generalization_gap")
@@ -34,6 +34,11 @@ PERMUTATIONS = 9_999
 # depends on the images alone.
 SECTIONS = {"local_energy": "local_energy", "local_entropy": "local_entropy", "sharpness": "sharpness",
             "pac_bayes": "pac_bayes", "hessian": None, "margin": None}  # fmt: skip
+# The sign that tau with the test error has if what is said of a measure is true, by the beginning of its names: +1 where
+# larger means sharper, -1 where larger means flatter (more noise for the same rise of the loss); of large margins it is
+# said that they generalize (-1), of large norms, which measure capacity, that they do not (+1).
+EXPECTED = {"local_energy": 1, "local_entropy_loss": 1, "hessian": 1, "sharpness": 1, "pac_bayes_sigma": -1,
+            "margin": -1, "frobenius_norm": 1, "path_norm": 1, "log_spectral_product": 1}  # fmt: skip
 # Options that decide how exactly something is measured, not what.
 PRECISION = ("num_samples", "standard_error", "max_samples", "sigmas", "every", "num_chains")
 FEWEST = 4  # networks without which no rank correlation is given
@@ -44,7 +49,7 @@ class Network:
     """One measured network: what trained it, and everything that was measured of it.
 
     Attributes:
-        run: that trained it.
+        run: number of the run that trained it.
         algorithm: its key in style.ALGORITHMS.
         values: numbers by name.
         dataset: name in the config.
@@ -59,21 +64,29 @@ class Network:
 
 
 def networks(records: Iterable[Record]) -> list[Network]:
-    """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run."""
+    """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run.
+
+    It is joined by the uuid of the run. Records that are older than that know its number only, which in a database of
+    several machines may be another run's.
+    """
+    records = [one for one in sorted(records, key=lambda one: one.run_id) if one.status == "COMPLETED"]
+    by_number = {str(one.run_id): one.uuid for one in records if is_training(one)}
+    names: dict[str, str] = {}
     values: dict[str, dict[str, float]] = defaultdict(dict)
     settings: dict[str, dict[str, str]] = defaultdict(dict)
     algorithms: dict[str, str] = {}
     datasets: dict[str, str] = {}
-    for record in sorted(records, key=lambda one: one.run_id):
-        if record.status != "COMPLETED":
-            continue
+    for record in records:
         source = record.info.get("source", {})
         if isinstance(source, list):  # a landscape between networks is a measure of none of them
             continue
-        run = str(source.get("run", record.run_id))
+        name = str(source.get("run", record.run_id))
+        run = str(source.get("uuid") or by_number.get(name) or f"number {name}") if source else record.uuid
         config: Any = {"algorithm": source["algorithm"]} if "algorithm" in source else record.config
         if source and "run" not in source:
-            run = f"{record.run_id} ({source.get('file', 'weights')})"
+            name = run = f"{record.run_id} ({source.get('file', 'weights')})"
+        if run not in names or not source:  # the number here of a run that is here
+            names[run] = name
         if "algorithm" in config:
             algorithms[run] = style.algorithm_key(config)
         algorithms.setdefault(run, "?")
@@ -81,13 +94,23 @@ def networks(records: Iterable[Record]) -> list[Network]:
         numbers = {k: float(v) for k, v in record.result.items() if isinstance(v, (int, float))}
         values[run] |= numbers
         settings[run] |= {name: how for name in numbers if (how := _how_measured(name, record.config))}
-    return [Network(run, algorithms[run], values[run], datasets[run], settings[run]) for run in values]
+    return [Network(names[run], algorithms[run], values[run], datasets[run], settings[run]) for run in values]
+
+
+def incomplete(records: Iterable[Record]) -> list[str]:
+    """The note that says how many records are not among the networks because they did not complete; none if all did."""
+    dropped = [is_training(record) for record in records if record.status != "COMPLETED"]
+    kinds = ((dropped.count(False), "measurement"), (dropped.count(True), "training"))
+    counted = " and ".join(f"{number} {kind}{'s' * (number > 1)}" for number, kind in kinds if number)
+    return [f"left out because they did not complete: {counted}."] if dropped else []
 
 
 def correlate(
     measured: Sequence[Network], target: str = "test_error", measures: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """One row a measure: number of networks, tau and p over all, within algorithms, and over the algorithms' means.
+
+    The column "expected" is the sign in EXPECTED, missing for a measure of which nothing is said.
 
     Args:
         measured: what `networks` gives.
@@ -119,26 +142,38 @@ def correlate(
         within, p_within = _within(x, y, groups)
         means, p_means = _means(x, y, groups)
         rows.append({
-            "measure": name, "networks": len(having), "tau": over_all.statistic, "p": over_all.pvalue,
+            "measure": name, "networks": len(having), "expected": expected(name), "tau": over_all.statistic, "p": over_all.pvalue,
             "tau_within": within, "p_within": p_within, "tau_means": means, "p_means": p_means,
         })  # fmt: skip
     if not rows:
         raise ValueError(
             f"{len(measured)} networks: {FEWEST} with a measure and a {target.replace('_', ' ')} are needed"
         )
-    return pd.DataFrame(rows).set_index("measure")
+    return pd.DataFrame(rows).astype({"expected": "Int64"}).set_index("measure")
 
 
-def to_text(frame: pd.DataFrame, target: str, num_algorithms: int) -> str:
-    """The table for a terminal."""
+def expected(measure: str) -> int | None:
+    """The sign that tau has if what is said of the measure is true, None for a measure that is not in EXPECTED.
+
+    >>> expected("hessian_trace"), expected("pac_bayes_sigma_magnitude"), expected("mine")
+    (1, -1, None)
+    """
+    return next((sign for prefix, sign in EXPECTED.items() if measure.startswith(prefix)), None)
+
+
+def to_text(frame: pd.DataFrame, target: str, num_algorithms: int, notes: Sequence[str] = ()) -> str:
+    """The table for a terminal, and below it how to read it, and the notes."""
     lines = [f"Kendall's tau with the {target.replace('_', ' ')}, {num_algorithms} algorithms", ""]
-    lines.append(f"{'measure':<28} {'networks':>8}   {'all':>14}   {'within':>14}   {'means':>14}")
-    lines.append("─" * 88)
+    lines.append(f"{'measure':<28} {'networks':>8}   {'expected':>8}   {'all':>14}   {'within':>14}   {'means':>14}")
+    lines.append("─" * 99)
     for name, row in frame.iterrows():
         cells = (_cell(row[f"tau{kind}"], row[f"p{kind}"]) for kind in ("", "_within", "_means"))
-        lines.append(f"{name!s:<28} {row['networks']:>8.0f}   " + "   ".join(f"{cell:>14}" for cell in cells))
-    lines.append("─" * 88)
+        sign = "" if pd.isna(row["expected"]) else f"{row['expected']:+.0f}"
+        lines.append(f"{name!s:<28} {row['networks']:>8.0f}   {sign:>8}   " + "   ".join(f"{cell:>14}" for cell in cells))
+    lines.append("─" * 99)
+    lines.append("expected: the sign if flat networks do better (of margins: large ones, of norms: small ones).")
     lines.append("tau (p of no relation). within: pairs of one algorithm only; means: of the algorithms' means.")
+    lines += notes
     return "\n".join(lines)
 
 

@@ -33,6 +33,8 @@ ROWS = {
     "margin_10": ("margin, 10 % quantile", ""),
 }
 PAIRED = "local energy minus the first's, same draws (points)"
+# What two local energies must have in common to be compared draw by draw; "batch_norm" is which statistics.
+SAME = ("seed", "noise", "subset", "split", "view", "num_examples", "batch_norm")
 
 
 def flatness_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -42,24 +44,35 @@ def flatness_table(records: Sequence[Record]) -> pd.DataFrame:
         records: runs of scripts/flatness.py.
 
     Returns:
-        Index: the measure with its unit; columns: the networks; cells: text, "value ± standard error" where one is
+        Index: the measure with its unit; columns: the networks, where one was measured several times with the id of
+        each measurement; cells: text, "value ± standard error" where one is
         known, empty where a network was not measured. The last row is the local energy minus that of the first
-        network, draw by draw, where both were measured with the same random numbers.
+        network, draw by draw, where both were measured with the same random numbers on the same images.
 
     Raises:
         ValueError: a record that is not of a measured network.
     """
     columns: dict[str, list[str]] = {}
+    for record, column in zip(records, _names(records), strict=True):
+        columns[column] = [_cell(record.result, key) for key in ROWS] + [_cell(_paired(record, records[0]), PAIRED)]
+    index = [f"{words} ({unit})" if unit else words for words, unit in ROWS.values()] + [PAIRED]
+    frame = pd.DataFrame(columns, index=pd.Index(index, name="measure"))
+    return frame[(frame != "").any(axis=1)]
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """A name for each network; of several measurements of one, with the id of the measurement."""
+    names = []
     for record in records:
         if "source" not in record.info or not isinstance(record.info["source"], dict):
             raise ValueError(f"run {record.run_id}: is not of a measured network; scripts/flatness.py makes such runs")
         source = record.info["source"]
         name = style.algorithm_name(source) if "algorithm" in source else str(source.get("file", "?"))
-        column = f"{name}, run {source['run']}" if "run" in source else name
-        columns[column] = [_cell(record.result, key) for key in ROWS] + [_cell(_paired(record, records[0]), PAIRED)]
-    names = [f"{words} ({unit})" if unit else words for words, unit in ROWS.values()] + [PAIRED]
-    frame = pd.DataFrame(columns, index=pd.Index(names, name="measure"))
-    return frame[(frame != "").any(axis=1)]
+        names.append(f"{name}, run {source['run']}" if "run" in source else name)
+    return [
+        f"{name}, measured in {record.run_id}" if names.count(name) > 1 else name
+        for name, record in zip(names, records, strict=True)
+    ]
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
@@ -74,7 +87,7 @@ def _paired(record: Record, first: Record) -> dict[str, float]:
     """Local energy of the error minus that of the first network, over the draws of the noise that both have seen."""
     profiles = [one.info.get("local_energy", {}) for one in (record, first)]
     sigma = record.config.get("local_energy", {}).get("headline")
-    same = all(profiles[0].get(key) == profiles[1].get(key) for key in ("seed", "noise", "subset"))
+    same = all(profiles[0].get(key) == profiles[1].get(key) for key in SAME)
     same &= record.info.get("num_weights") == first.info.get("num_weights")
     if record is first or not same or not all("error_draws" in p and sigma in p["sigmas"] for p in profiles):
         return {}

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from sacreddnn.report import style, tables
-from sacreddnn.report.groups import NOT_COMPARED, Group, Record, group, mean_and_error, paired, seed
+from sacreddnn.report.groups import NOT_COMPARED, Group, Record, group, mean_and_error, not_trainings, paired, seed
 from sacreddnn.report.layout import MISSING, Column, numbers, words
 from sacreddnn.run_config import flatten, is_free
 
@@ -45,6 +45,7 @@ def grouped(
     Raises:
         ValueError: no completed runs; a key or metric that none of them has; none or several rows of the baseline.
     """
+    records = list(records)
     groups = group(records)
     kept = [one for one in groups if one.records[0].status == "COMPLETED"]
     if not kept:
@@ -67,7 +68,7 @@ def grouped(
             row |= differences
     rows.sort(key=lambda row: [_order(row[key]) for key in by])
     frame = pd.DataFrame(rows)
-    frame.attrs["notes"] = _notes(by, members.values(), flat, groups)
+    frame.attrs["notes"] = _notes(by, members.values(), flat, groups) + not_trainings(records)
     if against is not None:
         name = _label(metrics[0])
         note = f"difference: {name} minus that of {against}, over the seeds that both have; p: two-sided paired t-test."

@@ -32,6 +32,10 @@ class Record(Protocol):
         """Its number."""
 
     @property
+    def uuid(self) -> str:
+        """The same in every database and on disk."""
+
+    @property
     def status(self) -> str:
         """RUNNING, COMPLETED, INTERRUPTED or FAILED."""
 
@@ -82,24 +86,43 @@ class Group:
         return [seed(record) for record in self.records]
 
 
+def is_training(record: Record) -> bool:
+    """Whether a record is of a training: it has an algorithm, which measurements and landscapes of networks have not."""
+    return isinstance(record.config.get("algorithm"), Mapping)
+
+
+def trainings(records: Iterable[Record]) -> list[Record]:
+    """The records of trainings, in their order."""
+    return [record for record in records if is_training(record)]
+
+
+def not_trainings(records: Iterable[Record]) -> list[str]:
+    """The note that says how many records are in no group because they are of no training; none if all are."""
+    number = sum(not is_training(record) for record in records)
+    which = "1 record is" if number == 1 else f"{number} records are"
+    return [f"{which} left out: of no training, as what scripts/flatness.py measures."] if number else []
+
+
 def seed(record: Record) -> int:
     """The seed of a run, 0 where the config has none (the default of the config)."""
     return int(record.config.get("seed", 0))
 
 
 def group(records: Iterable[Record], *, average_seeds: bool = True) -> list[Group]:
-    """The runs, grouped by config, in an order that does not depend on the order of the records.
+    """The trainings, grouped by config, in an order that does not depend on the order of the records.
 
     Args:
-        records: any number of runs of any configs.
+        records: any number of runs of any configs; those that are no trainings are in no group.
         average_seeds: False puts every run in a group of its own.
 
     Raises:
-        ValueError: there are no runs.
+        ValueError: there are no runs, or none of a training.
     """
-    ordered = sorted(records, key=lambda record: record.run_id)
-    if not ordered:
+    given = sorted(records, key=lambda record: record.run_id)
+    if not given:
         raise ValueError("records: empty, give at least one recorded run")
+    if not (ordered := trainings(given)):
+        raise ValueError(f"records: none of the {len(given)} is of a training; scripts/train.py makes those")
     members: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in ordered:
         identity = tuple(sorted((key, repr(value)) for key, value in _compared(record).items()))

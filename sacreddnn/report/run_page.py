@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sacreddnn.report import figures, markup, style, tables
-from sacreddnn.report.groups import NOT_COMPARED
+from sacreddnn.report.groups import NOT_COMPARED, not_trainings, trainings
 from sacreddnn.report.layout import MISSING, words
 from sacreddnn.run_config import flatten, is_free
 from sacreddnn.tracking import runs
@@ -42,10 +42,11 @@ def run_page(records: Sequence[Record], title: str) -> str:
         raise ValueError("records: empty, give at least one recorded run")
     ordered = sorted(records, key=lambda one: one.run_id)
     kinds: dict[tuple[str, str], list[Record]] = {}
-    for one in ordered:
+    for one in trainings(ordered):
         names = (str((one.config.get(part) or {}).get("name", "?")) for part in ("model", "dataset"))
         kinds.setdefault(tuple(names), []).append(one)  # type: ignore[arg-type]
     parts = [f'<p class="note">{len(ordered)} runs, {_dates(ordered)}.</p>\n']
+    parts += [f'<p class="note">Of the tables and figures {note}</p>\n' for note in not_trainings(ordered)]
     for (model, dataset), members in sorted(kinds.items()):
         parts.append(f"<h2>{html.escape(style.title([dataset], [model]))}</h2>\n")
         parts.append(tables.to_html(tables.comparison(members, tables.common_sigmas(members))))

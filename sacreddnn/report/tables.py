@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from sacreddnn.report import style
-from sacreddnn.report.groups import Group, Record, group, mean_and_error
+from sacreddnn.report.groups import Group, Record, group, mean_and_error, not_trainings
 from sacreddnn.report.layout import Column, layout_markdown, layout_text, numbers, words
 from sacreddnn.report.markup import layout_html
 
@@ -48,10 +48,11 @@ def comparison(
     Raises:
         ValueError: no records, or a sigma that was not measured.
     """
+    records = list(records)
     groups = group(records, average_seeds=average_seeds)
     frame = pd.DataFrame([_row(one, sigmas) for one in groups])
     frame["gradient_evaluations"] = frame["gradient_evaluations"].round().astype("Int64")
-    frame.attrs["notes"] = _notes(groups)
+    frame.attrs["notes"] = _notes(groups) + not_trainings(records)
     return frame
 
 

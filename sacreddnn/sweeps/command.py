@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         costs = check_runs(runs, sweep.trial)
         if arguments.dry_run:
-            print("\n".join(table.plan(runs, states, costs)))
+            print("\n".join(table.plan(runs, states, costs, sweep.trial.retries)))
             return ALL_DONE
         return _run(arguments, sweep, runs, states, costs)
     except ConfigError as error:

@@ -28,8 +28,13 @@ def text_table(heading: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
     return [line(heading), "─" * len(line(["─" * width for width in widths])), *map(line, rows)]
 
 
-def plan(runs: Sequence[Run], states: Mapping[str, State], costs: Costs) -> list[str]:
-    """The table of `--dry-run`: every run with its hash, what there is of it, and what it costs."""
+def plan(runs: Sequence[Run], states: Mapping[str, State], costs: Costs, retries: int = 0) -> list[str]:
+    """The table of `--dry-run`: every run with its hash, what there is of it, and what it costs.
+
+    Without retries a failed run is not tried again, and its rest is not still to do.
+    """
+    failed = 0 if retries else sum(states[run.hash].kind == FAILED for run in runs)
+    ended = (DONE,) if retries else (DONE, FAILED)
     rows = [
         [run.label, run.hash, states[run.hash].kind, states[run.hash].run_id, count(costs[run.hash])] for run in runs
     ]
@@ -37,10 +42,12 @@ def plan(runs: Sequence[Run], states: Mapping[str, State], costs: Costs) -> list
     left = [
         cost * (1 - states[run.hash].progress)
         for run in runs
-        if (cost := costs[run.hash]) is not None and states[run.hash].kind != DONE
+        if (cost := costs[run.hash]) is not None and states[run.hash].kind not in ended
     ]
     lines = text_table(["run", "config hash", "state", "number", "gradient evals"], rows, right=(3, 4))
     lines.append(f"{len(runs)} runs, {count(sum(known))} gradient evaluations, {count(round(sum(left)))} still to do")
+    if failed:
+        lines.append(f"{failed} failed runs are not tried again and not counted in it; --retries 1 tries each once more")
     if len(known) < len(runs):
         lines.append(f"{len(runs) - len(known)} runs are not counted: their data are not on this machine")
     return lines

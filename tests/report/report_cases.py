@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ class Run:
     info: dict[str, Any] = field(default_factory=dict)
     metrics: pd.DataFrame = field(default_factory=lambda: points({}))
     start_time: datetime = datetime(2025, 1, 1)
+    uuid: str = field(default_factory=lambda: uuid4().hex)
 
 
 def points(curves: dict[str, list[tuple[int, float, int | None]]]) -> pd.DataFrame:

@@ -3,8 +3,9 @@ import math
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
-from report_cases import run
+from report_cases import changed, run
 from scipy import stats
 
 from sacreddnn.report import command, correlate
@@ -91,6 +92,58 @@ def test_what_was_measured_later_is_joined_to_its_run():
     assert [n.run for n in joined] == ["7"]
     assert joined[0].values["hessian_trace"] == 5.0
     assert "test/center/error" in joined[0].values
+
+
+def measurement(number, **source):
+    later = run(number)
+    for part in (later.config, later.info, later.result):
+        part.clear()
+    later.info["source"] = {"file": "center.pt", "algorithm": {"name": "sgd"}, **source}
+    later.result["hessian_trace"] = 5.0
+    return later
+
+
+def test_a_measurement_is_joined_to_the_run_of_its_uuid_not_of_its_number():
+    """Numbers are local: 7 here is not the 7 of the machine that measured."""
+    seven, eight = run(7), run(8)
+    joined = {n.run: n.values for n in correlate.networks([measurement(9, run="7", uuid=eight.uuid), seven, eight])}
+    assert joined.keys() == {"7", "8"}
+    assert "hessian_trace" not in joined["7"]
+    assert joined["8"]["hessian_trace"] == 5.0
+
+
+def test_a_measurement_of_a_run_that_is_not_here_is_joined_to_none():
+    networks = correlate.networks([measurement(9, run="7", uuid="0" * 32), run(7)])
+    assert [(n.run, "hessian_trace" in n.values) for n in networks] == [("7", False), ("7", True)]
+
+
+@pytest.mark.parametrize(
+    ("measure", "sign"),
+    [("local_energy", 1), ("hessian_trace", 1), ("sharpness_adaptive", 1), ("local_entropy_loss", 1),
+     ("pac_bayes_sigma", -1), ("pac_bayes_sigma_magnitude", -1), ("margin_10", -1), ("path_norm", 1), ("flat", None)],
+)  # fmt: skip
+def test_the_table_says_which_sign_is_expected(measure, sign):
+    """More noise for the same loss is flatter: the sign of the PAC-Bayes sigma is the other one."""
+    named = [replace(n, values={**n.values, measure: f}) for n, f in zip(SIX, FLAT, strict=True)]
+    frame = correlate.correlate(named, measures=[measure])
+    shown = frame.loc[measure, "expected"]
+    assert shown == sign if sign else shown is pd.NA
+    row = next(line for line in correlate.to_text(frame, "test_error", 2).splitlines() if line.startswith(measure))
+    assert row.split()[2].startswith({1: "+1", -1: "-1", None: "+0.36"}[sign])
+    assert frame.to_csv().splitlines()[1].split(",")[2] == (str(sign) if sign else "")
+
+
+def test_what_did_not_complete_is_counted_in_the_notes(monkeypatch, capsys):
+    trained = [run(n, test=5.0 + n) for n in range(1, 5)]
+    for record in trained:
+        record.result["flat"] = float(record.run_id)
+    killed = [changed(measurement(n, run="1"), status=status) for n, status in ((11, "RUNNING"), (12, "FAILED"))]
+    stopped = changed(run(5), status="INTERRUPTED")
+    monkeypatch.setattr(command, "read_records", lambda arguments: [*trained, *killed, stopped])
+    assert command.main(["correlate"]) == 0
+    note = "left out because they did not complete: 2 measurements and 1 training."
+    assert note in capsys.readouterr().out.splitlines()
+    assert correlate.incomplete(trained) == []
 
 
 def test_errors_on_several_data_sets_do_not_compare():

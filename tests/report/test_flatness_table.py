@@ -53,6 +53,31 @@ def test_networks_measured_with_the_same_draws_are_compared_draw_by_draw():
     assert row.drop("SAM, run 2").tolist() == ["", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [("seed", 1), ("noise", "additive"), ("subset", "conv"), ("split", "test"), ("num_examples", 100),
+     ("batch_norm", "reestimated")],
+)  # fmt: skip
+def test_what_was_measured_otherwise_is_not_compared_draw_by_draw(key, other):
+    records = [measured(1, "sgd"), measured(2, "sam")]
+    for record in records:
+        record.info["local_energy"] |= {"error_draws": [[0.0, 3.0], [0.0, 4.0 + record.run_id]], "seed": 0,
+                                        "subset": "all", "num_examples": 50, "batch_norm": "running"}  # fmt: skip
+        record.config["local_energy"] = {"headline": 0.3}
+    assert flatness_table.PAIRED in flatness_table.flatness_table(records).index
+    records[1].info["local_energy"][key] = other
+    assert flatness_table.PAIRED not in flatness_table.flatness_table(records).index
+
+
+def test_two_measurements_of_one_network_have_a_column_each():
+    again = measured(2, "sgd", path_norm=2.0)
+    again.info["source"]["run"] = "1"
+    frame = flatness_table.flatness_table([measured(1, "sgd", path_norm=1.0), again, measured(3, "sam", path_norm=3.0)])
+    assert frame.loc["path norm"].to_dict() == {
+        "SGD, run 1, measured in 1": "1", "SGD, run 1, measured in 2": "2", "SAM, run 3": "3"
+    }  # fmt: skip
+
+
 def test_a_training_is_not_a_measured_network():
     with pytest.raises(ValueError, match="run 3: is not of a measured network"):
         flatness_table.flatness_table([run(3)])

@@ -41,6 +41,13 @@ def test_mean_and_paired_difference_are_those_of_scipy():
     assert ours.seeds_to_go == EXPECTED.rows[ROW].seeds - 3
 
 
+def test_seeds_outside_the_sweep_leave_as_many_to_go():
+    records = [trained(1, "sgd", 1, 16.0), trained(2, "sgd", 100, 16.1), trained(3, "sgd", 101, 16.2)]
+    ours = cell_of("sgd", records)
+    assert len(ours.runs) == 3
+    assert ours.seeds_to_go == EXPECTED.rows[ROW].seeds - 1
+
+
 def test_only_seeds_that_both_have_are_paired():
     records = [*three_seeds("sgd", SGD), trained(20, "rsgd", 2, 15.0), trained(21, "rsgd", 7, 14.0)]
     ours = cell_of("rsgd", records)

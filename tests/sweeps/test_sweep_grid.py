@@ -12,9 +12,10 @@ import yaml
 from sacreddnn.config import check
 from sacreddnn.run_config import config_hash
 from sacreddnn.schema import ConfigError
-from sacreddnn.sweeps import command, engine
+from sacreddnn.sweeps import command, engine, table
 from sacreddnn.sweeps.cost import check_runs, gradient_evaluations
 from sacreddnn.sweeps.grid import draws, expand, merge, nested, read_named
+from sacreddnn.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, State
 from sacreddnn.sweeps.sweep_file import RandomConfig, TrialConfig, read_sweep
 
 REPOSITORY = Path(__file__).parents[2]
@@ -217,3 +218,13 @@ def test_an_address_where_nobody_answers_is_refused_at_once():
         engine.refuse_silence(address)
     for other in ("auto", "ray://there:10001"):
         engine.refuse_silence(other)
+
+
+@pytest.mark.parametrize(("retries", "left"), [(0, 150), (1, 225)])
+def test_failed_runs_are_still_to_do_only_where_they_are_tried_again(runs_of, retries, left):
+    runs = runs_of(base=["digits", "mlp", "sgd"], seeds=4)
+    kinds = (State(DONE), State(FAILED, progress=0.25), State(INTERRUPTED, progress=0.5), State(MISSING))
+    states = {run.hash: kind for run, kind in zip(runs, kinds, strict=True)}
+    lines = table.plan(runs, states, {run.hash: 100 for run in runs}, retries)
+    assert f"4 runs, 400 gradient evaluations, {left} still to do" in lines
+    assert lines[-1].startswith("1 failed runs are not tried again") == (not retries)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from sacreddnn.report import grouped, markup, tables
+from sacreddnn.report.groups import trainings
 from sacreddnn.report.layout import layout_markdown, layout_text
 from sacreddnn.report.selection import add_choice, read_records
 from sacreddnn.tracking import runs
@@ -30,7 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; with --out write it in four formats with the list of runs."""
     records = read_records(arguments)
-    metrics = arguments.metrics or [name for name in grouped.METRICS if any(name in r.result for r in records)]
+    metrics = arguments.metrics or [name for name in grouped.METRICS if any(name in r.result for r in trainings(records))]
     frame = grouped.grouped(records, arguments.by, metrics, arguments.against)
     parts = ("Recorded runs", grouped.columns(frame, arguments.by, metrics), frame.attrs["notes"])
     print(layout_text(*parts, 120))
@@ -40,6 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_atomic(out / "table.csv", tables.to_csv(frame))
         write_atomic(out / "table.tex", "% needs \\usepackage{booktabs}\n" + markup.layout_latex(*parts))
         write_atomic(out / "table.html", markup.page("Recorded runs", markup.layout_html(*parts)))
-        runs.provenance(records).to_csv(out / "runs.csv")
+        runs.provenance(trainings(records)).to_csv(out / "runs.csv")
         print(f"{out}/: table.md, .csv, .tex and .html, runs.csv")
     return 0

@@ -40,7 +40,7 @@ class Comparison:
         difference_error: its standard error, NaN for fewer than two seeds.
         p: of the paired test that the difference is zero, NaN where there is no test.
         verdict: NOT_RUN, ONE_RUN, AGREES or DIFFERS.
-        seeds_to_go: how many of the sweep's runs are not there.
+        seeds_to_go: how many of the sweep's runs, seeds 0, 1, .., are not there.
     """
 
     row: str
@@ -80,7 +80,7 @@ def compare(expected: Expected, records: Sequence[Record]) -> list[Comparison]:
                     difference = paired([values[s] - baseline[s] for s in sorted(values) if s in baseline])
                 mean, error = mean_and_error(list(values.values()))
                 cell = row.cells[column]
-                to_go = max(row.seeds - len(values), 0)
+                to_go = sum(s not in values for s in range(row.seeds))  # other seeds are no runs of the sweep
                 made.append(
                     Comparison(key, column, cell, config, tuple(runs), mean, error, *difference,
                                verdict(cell, list(values.values())), to_go)
