@@ -34,9 +34,9 @@ PERMUTATIONS = 9_999
 # depends on the images alone.
 SECTIONS = {"local_energy": "local_energy", "local_entropy": "local_entropy", "sharpness": "sharpness",
             "pac_bayes": "pac_bayes", "hessian": None, "margin": None}  # fmt: skip
-# The sign that tau with the test error has if what is said of a measure is true, by the beginning of its names: +1 where
-# larger means sharper, -1 where larger means flatter (more noise for the same rise of the loss); of large margins it is
-# said that they generalize (-1), of large norms, which measure capacity, that they do not (+1).
+# The sign that tau with the test error has if what is said of a measure is true, by the beginning of its names: +1
+# where larger means sharper, -1 where larger means flatter (more noise for the same rise of the loss); of large margins
+# it is said that they generalize (-1), of large norms, which measure capacity, that they do not (+1).
 EXPECTED = {"local_energy": 1, "local_entropy_loss": 1, "hessian": 1, "sharpness": 1, "pac_bayes_sigma": -1,
             "margin": -1, "frobenius_norm": 1, "path_norm": 1, "log_spectral_product": 1}  # fmt: skip
 # Options that decide how exactly something is measured, not what.
@@ -142,8 +142,9 @@ def correlate(
         within, p_within = _within(x, y, groups)
         means, p_means = _means(x, y, groups)
         rows.append({
-            "measure": name, "networks": len(having), "expected": expected(name), "tau": over_all.statistic, "p": over_all.pvalue,
-            "tau_within": within, "p_within": p_within, "tau_means": means, "p_means": p_means,
+            "measure": name, "networks": len(having), "expected": expected(name),
+            "tau": over_all.statistic, "p": over_all.pvalue, "tau_within": within, "p_within": p_within,
+            "tau_means": means, "p_means": p_means,
         })  # fmt: skip
     if not rows:
         raise ValueError(
@@ -169,7 +170,9 @@ def to_text(frame: pd.DataFrame, target: str, num_algorithms: int, notes: Sequen
     for name, row in frame.iterrows():
         cells = (_cell(row[f"tau{kind}"], row[f"p{kind}"]) for kind in ("", "_within", "_means"))
         sign = "" if pd.isna(row["expected"]) else f"{row['expected']:+.0f}"
-        lines.append(f"{name!s:<28} {row['networks']:>8.0f}   {sign:>8}   " + "   ".join(f"{cell:>14}" for cell in cells))
+        lines.append(
+            f"{name!s:<28} {row['networks']:>8.0f}   {sign:>8}   " + "   ".join(f"{cell:>14}" for cell in cells)
+        )
     lines.append("─" * 99)
     lines.append("expected: the sign if flat networks do better (of margins: large ones, of norms: small ones).")
     lines.append("tau (p of no relation). within: pairs of one algorithm only; means: of the algorithms' means.")

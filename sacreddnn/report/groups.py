@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -86,12 +86,15 @@ class Group:
         return [seed(record) for record in self.records]
 
 
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
 def is_training(record: Record) -> bool:
-    """Whether a record is of a training: it has an algorithm, which measurements and landscapes of networks have not."""
+    """Whether a record is of a training: it has an algorithm, which measurements of networks have not."""
     return isinstance(record.config.get("algorithm"), Mapping)
 
 
-def trainings(records: Iterable[Record]) -> list[Record]:
+def trainings(records: Iterable[AnyRecord]) -> list[AnyRecord]:
     """The records of trainings, in their order."""
     return [record for record in records if is_training(record)]
 

@@ -47,7 +47,7 @@ def plan(runs: Sequence[Run], states: Mapping[str, State], costs: Costs, retries
     lines = text_table(["run", "config hash", "state", "number", "gradient evals"], rows, right=(3, 4))
     lines.append(f"{len(runs)} runs, {count(sum(known))} gradient evaluations, {count(round(sum(left)))} still to do")
     if failed:
-        lines.append(f"{failed} failed runs are not tried again and not counted in it; --retries 1 tries each once more")
+        lines.append(f"{failed} failed runs are not tried again, nor counted in it; --retries 1 tries each once more")
     if len(known) < len(runs):
         lines.append(f"{len(runs) - len(known)} runs are not counted: their data are not on this machine")
     return lines

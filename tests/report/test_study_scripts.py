@@ -55,7 +55,8 @@ def test_a_measurement_that_did_not_complete_is_taken_again(place):
     root = place / "results/predict/runs"
     for number in (1, 2, 3, 12):
         record(root / str(number), "seed: 0\nalgorithm:\n  name: sgd\n", "COMPLETED")
-    for number, of, status in ((4, "1", "COMPLETED"), (5, "2", "FAILED"), (6, "3", "RUNNING"), (7, "'12'", "COMPLETED")):
+    measured = ((4, "1", "COMPLETED"), (5, "2", "FAILED"), (6, "3", "RUNNING"), (7, "'12'", "COMPLETED"))
+    for number, of, status in measured:
         record(root / str(number), f"run: {of}\n", status)
     asked = [line.split() for line in call(place, "predict/measure.sh")]
     assert [words[2] for words in asked if words[0] == "scripts/flatness.py"] == ["run=2", "run=3"]

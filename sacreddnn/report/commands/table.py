@@ -31,7 +31,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; with --out write it in four formats with the list of runs."""
     records = read_records(arguments)
-    metrics = arguments.metrics or [name for name in grouped.METRICS if any(name in r.result for r in trainings(records))]
+    metrics = arguments.metrics or [
+        name for name in grouped.METRICS if any(name in r.result for r in trainings(records))
+    ]
     frame = grouped.grouped(records, arguments.by, metrics, arguments.against)
     parts = ("Recorded runs", grouped.columns(frame, arguments.by, metrics), frame.attrs["notes"])
     print(layout_text(*parts, 120))
