@@ -234,9 +234,11 @@ def correlate_runs(arguments: argparse.Namespace) -> int:
 
         out.mkdir(parents=True, exist_ok=True)
         frame.to_csv(out / "correlation.csv")
+        rows = [{"run": one.run, "algorithm": one.algorithm} | one.values for one in measured]
+        pd.DataFrame(rows).to_csv(out / "networks.csv", index=False)
         (out / "correlation.txt").write_text(text + "\n")
         figures.save(scatter(measured, frame, arguments.target), out / "correlation")
-        print(f"\n{out}/: correlation.csv, .txt, .png and .pdf")
+        print(f"\n{out}/: correlation.csv, .txt, .png and .pdf, networks.csv")
     return 0
 
 
