@@ -19,4 +19,4 @@ chosen=(--from-disk --root $root --where status=COMPLETED)
 .venv/bin/python scripts/report.py compare "${chosen[@]}" --out $here
 .venv/bin/python scripts/report.py table "${chosen[@]}" --by algorithm --against SGD \
   --metrics test/center/error test/center/loss local_energy --out $here
-.venv/bin/python scripts/report.py correlate "${chosen[@]}" --out $here
+.venv/bin/python scripts/report.py correlate --from-disk --root $root --out $here
