@@ -104,7 +104,8 @@ def load(
     Raises:
         pymongo.errors.PyMongoError: the database is away.
     """
-    wanted: dict[str, Any] = dict(query or {})
+    # runs of other programs have no uuid, and may have names in place of numbers
+    wanted: dict[str, Any] = {"uuid": {"$exists": True}} | dict(query or {})
     everything = not query and ids is None
     chosen = None if ids is None else set(ids)
     if chosen is not None:
@@ -112,9 +113,7 @@ def load(
     # nothing else of the run documents: they are long, and take the embedded server five times the time
     found = database.runs.find(wanted, {"spool.digest": 1}, batch_size=100_000)
     digests = {
-        one["_id"]: one["spool"].get("digest")
-        for one in found  # runs of other programs have no spool, and may have names in place of numbers
-        if "spool" in one and (chosen is None or one["_id"] in chosen)
+        one["_id"]: one.get("spool", {}).get("digest") for one in found if chosen is None or one["_id"] in chosen
     }
     records = {}
     for entry in database.packed.find({} if everything else {"_id": _among(digests)}, batch_size=100_000):

@@ -103,7 +103,7 @@ def test_two_round_trips_for_many_runs(database, arguments, running, monkeypatch
     names = [f"split/network/{index}" for index in range(3)]
     runs = [
         {"_id": run_id, "uuid": str(run_id), "status": "COMPLETED", "start_time": None, "stop_time": None}
-        | {"config": {"seed": run_id}, "config_hash": "", "result": None, "info": {}, "spool": {"digest": None}}
+        | {"config": {"seed": run_id}, "config_hash": "", "result": None, "info": {}}
         for run_id in range(1, 500)
     ]
     database.runs.insert_many(runs)
