@@ -26,7 +26,7 @@ ALGORITHMS = {
     "sgd": Look("SGD", "#404040", "o"),
     "esgd": Look("Entropy-SGD", "#0072B2", "s"),
     "rsgd": Look("Replicated-SGD", "#D55E00", "^"),
-    "rsgd x y": Look("Replicated-SGD", "#CC79A7", "v"),
+    "rsgd x y": Look("Replicated-SGD ×y", "#CC79A7", "v"),
     "sam": Look("SAM", "#009E73", "D"),
     "asam": Look("ASAM", "#56B4E9", "d"),
     "swa": Look("SWA", "#E69F00", "P"),
@@ -107,9 +107,7 @@ def algorithm_name(config: Mapping[str, Any]) -> str:
     >>> algorithm_name({"algorithm": {"name": "rsgd", "budget": "per_replica", "replicas": 3}})
     'Replicated-SGD ×3'
     """
-    key = algorithm_key(config)
-    name = look(key).name
-    return f"{name} ×{config['algorithm'].get('replicas', 'y')}" if key.startswith("rsgd x y") else name
+    return look(algorithm_key(config)).name.replace("×y", f"×{config['algorithm'].get('replicas', 'y')}")
 
 
 def algorithm_rank(key: str) -> int:

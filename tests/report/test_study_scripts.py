@@ -41,6 +41,7 @@ def call(place, script, *words):
     target = place / "results" / script
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(RESULTS / script, target)
+    shutil.copy(RESULTS / "unmeasured.sh", place / "results")
     subprocess.run(["bash", str(target.relative_to(place)), *words], cwd=place, check=True, timeout=100)
     return (place / "asked.txt").read_text().splitlines()
 
@@ -51,14 +52,16 @@ def record(folder, config, status, last="COMPLETED"):
     (folder / "run.json").write_text(json.dumps({"attempts": [{"status": last}], "status": status}, indent=1))
 
 
-def test_a_measurement_that_did_not_complete_is_taken_again(place):
-    root = place / "results/predict/runs"
+@pytest.mark.parametrize("study", ["predict", "fashion_lenet"])
+def test_a_measurement_that_did_not_complete_is_taken_again(place, study):
+    root = place / f"results/{study}/runs"
     for number in (1, 2, 3, 12):
         record(root / str(number), "seed: 0\nalgorithm:\n  name: sgd\n", "COMPLETED")
     measured = ((4, "1", "COMPLETED"), (5, "2", "FAILED"), (6, "3", "RUNNING"), (7, "'12'", "COMPLETED"))
     for number, of, status in measured:
         record(root / str(number), f"run: {of}\n", status)
-    asked = [line.split() for line in call(place, "predict/measure.sh")]
+    record(root / "13", "seed: 0\nalgorithm:\n  name: sgd\n", "INTERRUPTED")
+    asked = [line.split() for line in call(place, f"{study}/measure.sh")]
     assert [words[2] for words in asked if words[0] == "scripts/flatness.py"] == ["run=2", "run=3"]
     assert [words[0] for words in asked[-2:]] == ["scripts/report.py"] * 2
 

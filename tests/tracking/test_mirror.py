@@ -242,6 +242,15 @@ def test_a_broken_folder_does_not_keep_the_others_out(root, database):
     assert str(root / "2") in str(done)
 
 
+def improve(run):
+    """Another version of the center."""
+    (run / "center.pt").write_bytes(b"better")
+    spool = Spool.resume(run)
+    spool.artifact(run / "center.pt")
+    spool.end("COMPLETED")
+    spool.close()
+
+
 def test_an_artifact_that_is_gone_is_not_listed(root, database):
     run = record(root)
     (run / "center.pt").unlink()
@@ -252,11 +261,7 @@ def test_an_artifact_that_is_gone_is_not_listed(root, database):
 def test_a_new_version_of_an_artifact_replaces_the_old(root, database):
     run = record(root)
     replay(root, database)
-    (run / "center.pt").write_bytes(b"better")
-    spool = Spool.resume(run)
-    spool.artifact(run / "center.pt")
-    spool.end("COMPLETED")
-    spool.close()
+    improve(run)
     replay(root, database)
     assert database.fs.files.count_documents({}) == 1
     (artifact,) = database.runs.find_one()["artifacts"]
@@ -353,11 +358,7 @@ def test_runs_that_a_database_had_before_it_had_packed_ones_are_packed(root, dat
 def test_the_artifacts_that_a_run_names_are_there_at_every_moment(root, database, monkeypatch):
     run = record(root)
     replay(root, database)
-    (run / "center.pt").write_bytes(b"better")
-    spool = Spool.resume(run)
-    spool.artifact(run / "center.pt")
-    spool.end("COMPLETED")
-    spool.close()
+    improve(run)
 
     def broken(*arguments, **options):
         raise ConnectionError

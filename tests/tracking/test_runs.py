@@ -149,11 +149,6 @@ def test_long_runs_are_not_packed(monkeypatch):
     assert pack({"info": {str(i): i for i in range(100)}}, {}) is None
 
 
-def test_runs_of_another_program_are_left_out(database):
-    database.runs.insert_one({"_id": 1, "status": "COMPLETED", "config": {}, "info": {}, "result": 0.5})
-    assert load(database) == []
-
-
 def test_reading_leaves_the_garbage_collector_as_it_was(database, monkeypatch):
     seen = []
     monkeypatch.setattr("sacreddnn.tracking.runs._among", lambda ids: seen.append(gc.isenabled()) or {"$in": []})
