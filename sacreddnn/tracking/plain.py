@@ -155,13 +155,16 @@ def finite(value: Any) -> Any:
 def flat(value: dict[str, Any], separator: str = "/", prefix: str = "") -> dict[str, Any]:
     """The nested dict as one level: ``{"test": {"error": 9}}`` becomes ``{"test/error": 9}``."""
     result: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{separator}{key}" if prefix else str(key)
-        if isinstance(item, dict):
-            result |= flat(item, separator, name)
-        else:
-            result[name] = item
+    _flatten(value, separator, f"{prefix}{separator}" if prefix else "", result)
     return result
+
+
+def _flatten(value: dict[str, Any], separator: str, start: str, result: dict[str, Any]) -> None:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            _flatten(item, separator, f"{start}{key}{separator}", result)
+        else:
+            result[f"{start}{key}"] = item
 
 
 def integer(name: str, what: str, value: Any) -> int:

@@ -9,17 +9,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pymongo.database import Database
 
 from sacreddnn.tracking import folder as files
 from sacreddnn.tracking.document import decoded, utc
 from sacreddnn.tracking.folder import Series
-from sacreddnn.tracking.packed import FORMAT, fields, unpack
+from sacreddnn.tracking.packed import FORMAT, NOT_COUNTED, Points, fields, unpack
 from sacreddnn.tracking.plain import flat
 
 _WANTED = (
@@ -78,7 +79,7 @@ class Record:
     info: dict[str, Any]
     git: dict[str, Any] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
-    series: dict[str, Series] = field(default_factory=dict, repr=False)
+    series: Mapping[str, Series] = field(default_factory=dict, repr=False)
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -148,13 +149,16 @@ def _load_growing(database: Database[dict[str, Any]], ids: Collection[int]) -> d
             git=entry.get("git") or {},
             host=decoded(entry.get("host") or {}),
         )
+    found: dict[int, dict[str, Series]] = {}
     # whole documents: taking fields out costs the embedded server three times the time of the query
     for entry in database.metrics.find({"run_id": _among(records)}, batch_size=100_000) if records else ():
         if entry["run_id"] in records:
             steps = entry["steps"]
             evaluations = entry.get("gradient_evaluations") or [None] * len(steps)
             series = Series(steps, entry["values"], evaluations, entry["timestamps"])
-            records[entry["run_id"]].series[entry["name"]] = series
+            found.setdefault(entry["run_id"], {})[entry["name"]] = series
+    for run_id, series_of_run in found.items():
+        records[run_id].series = series_of_run
     return records
 
 
@@ -185,7 +189,7 @@ def read_folder(folder: Path) -> Record:
     return _record(files.read_run(folder)["run_id"], fields(folder), files.read_metrics(folder))
 
 
-def _record(run_id: int, run: dict[str, Any], series: dict[str, Series]) -> Record:
+def _record(run_id: int, run: dict[str, Any], series: Mapping[str, Series]) -> Record:
     times = {key: utc(run[key]) for key in ("start_time", "stop_time")}
     return Record(run_id=run_id, **run | times, series=series)
 
@@ -222,25 +226,25 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["run_id"]).set_index("run_id")
 
 
-@_no_collection()
 def metrics(records: Iterable[Record]) -> pd.DataFrame:
     """One row a point: run_id, name, step, value, gradient_evaluations, time; by run, then name."""
-    parts = [(one.run_id, name, one.series[name]) for one in records for name in sorted(one.series)]
-    lengths = [len(series.steps) for _, _, series in parts]
+    parts = [(one.run_id, Points.of(one.series)) for one in records]
 
-    def repeated(values: list[Any]) -> pd.Series:
-        return pd.Series(values).repeat(lengths).reset_index(drop=True)
+    def joined(column: str, dtype: str = "int64") -> NDArray[Any]:
+        return np.concatenate([np.empty(0, dtype), *(points.columns[column] for _, points in parts)])
 
-    def joined(column: str) -> list[Any]:
-        return list(chain.from_iterable(getattr(series, column) for _, _, series in parts))
-
+    # of every metric: its run, its name, its number of points
+    run_ids = np.repeat(np.array([run_id for run_id, _ in parts], "int64"), [len(points) for _, points in parts])
+    names = pd.array([name for _, points in parts for name in points], dtype="str")
+    lengths = np.concatenate([np.empty(0, "int64"), *(points.lengths for _, points in parts)])
+    evaluations = joined("gradient_evaluations")
     return pd.DataFrame(
         {
-            "run_id": repeated([run_id for run_id, _, _ in parts]).astype("int64"),
-            "name": repeated([name for _, name, _ in parts]).astype("str"),
-            "step": pd.Series(joined("steps"), dtype="int64"),
-            "value": pd.Series(joined("values"), dtype="float64"),
-            "gradient_evaluations": pd.Series(joined("gradient_evaluations"), dtype="Int64"),
-            "time": pd.Series(joined("times"), dtype="datetime64[ms]"),
+            "run_id": run_ids.repeat(lengths),
+            "name": names.repeat(lengths),
+            "step": joined("steps"),
+            "value": joined("values", "float64"),
+            "gradient_evaluations": pd.arrays.IntegerArray(evaluations, evaluations == NOT_COUNTED),
+            "time": joined("times").astype("datetime64[ms]"),
         }
     )

@@ -141,6 +141,8 @@ def test_packed_runs_are_the_same_to_the_last_bit():
         "ü/loss": Series([2**62], [-1.7976931348623157e308], [0], times[:1]),
     }
     assert unpack(pack(run, metrics)) == (run, metrics)
+    assert unpack(pack(run, {})) == (run, {})
+    assert pack(run, {"far": Series([2**63], [1.0], [None], times[:1])}) is None
 
 
 def test_long_runs_are_not_packed(monkeypatch):
