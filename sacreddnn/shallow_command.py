@@ -48,10 +48,12 @@ def execute(config: ShallowConfig, recorder: Recorder) -> Result:
     import torch
 
     from sacreddnn.shallow import patterns
+    from sacreddnn.training.allocator import keep_freed_memory
     from sacreddnn.training.interrupt import StopRequest
 
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
+    keep_freed_memory()
     artifacts = recorder.folder / "artifacts"
     (artifacts / "curves").mkdir(parents=True, exist_ok=True)
     with StopRequest():

@@ -33,8 +33,10 @@ from sacreddnn.shallow import complex_normal
 from sacreddnn.shallow.committee import Array
 
 LARGEST_RULE = 48  # nodes
+LANES = 16  # patterns that go through the vote together, in vector registers
 RULE_ERROR = 1e-9  # load^nodes; the sums are then wrong by a tenth of that or less
 ROUNDS = 60  # of the fit
+FIT_TOLERANCE = 1e-10  # relative change of a round; the fit itself is off by percents where K > 3
 LARGEST = 0.9  # a D^-1 a for s = -1; at 1 the fitted V is singular
 
 
@@ -50,8 +52,9 @@ def one_factor(V: Array) -> tuple[Array, Array, Array]:
     if num_units == 1:
         return diagonal.copy(), np.zeros_like(diagonal), s
     size = np.sqrt(np.abs(off).sum((1, 2)) / (num_units * (num_units - 1)))
-    a = np.repeat(size[:, None], num_units, axis=1)
-    descend(off, s, a, ROUNDS)
+    fitted = np.repeat(size[None], num_units, axis=0)
+    descend(off, s, fitted, ROUNDS)
+    a = np.ascontiguousarray(fitted.T)
     # D must stay positive for s = +1, and V for s = -1
     load = np.where(s > 0, (a**2 / diagonal).max(1), (a**2 / (diagonal + a**2)).sum(1))
     a *= np.where(load > LARGEST, np.sqrt(LARGEST / np.maximum(load, 1e-300)) * 0.9, 1.0)[:, None]
@@ -88,10 +91,11 @@ def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
         of = s == sign
         sigma = np.sqrt(D[of])
         x, weight = quadrature(num_nodes(float((load[of] / (1 + load[of] if sign > 0 else 1)).max())), sign < 0)
-        u, shift = (omega[of] / sigma)[:, None, :], (a[of] / sigma)[:, None, :] * x[:, None]
+        # patterns last: they go through the processor's vector registers side by side
+        u, shift = (omega[of] / sigma).T, (a[of] / sigma).T * x[:, None, None]
         u, v = (u + shift, np.zeros_like(shift)) if sign > 0 else (np.broadcast_to(u, shift.shape), shift)
         phi, density = complex_normal.distribution(u, v)
-        Z[of], first[of], second[of] = derivatives(phi, density, u, v, sigma, weight)
+        Z[of], first[of], second[of] = derivatives(phi, density, u, v, sigma.T.copy(), weight)
     with np.errstate(divide="ignore", invalid="ignore"):  # a vote that cannot be right: found by what is not finite
         g = first / Z[:, None]
         return np.log(Z), g, g[:, :, None] * g[:, None, :] - second / Z[:, None, None]
@@ -99,21 +103,59 @@ def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
 
 @njit(cache=True)
 def descend(off, s, a, num_rounds):  # type: ignore[no-untyped-def]
-    """Improve the fit in place, one a_k after another to its least squares value given the others."""
-    for mu in range(a.shape[0]):
+    """Improve the fit a (K, P) in place, one a_k after another to its least squares value given the others.
+
+    A pattern whose fit no longer moves stays as it is while others in its row of LANES go on.
+    """
+    num_units, num_patterns = a.shape
+    targets, fit = np.zeros((num_units, num_units, LANES)), np.zeros((num_units, LANES))
+    sign, moves, work = np.ones(LANES), np.empty(LANES), np.empty((4, LANES))
+    for start in range(0, num_patterns, LANES):
+        num = min(LANES, num_patterns - start)
+        for i in range(num):
+            sign[i] = s[start + i]
+            for k in range(num_units):
+                fit[k, i] = a[k, start + i]
+                for j in range(num_units):
+                    targets[k, j, i] = off[start + i, k, j]
+        moves[:] = 1
         for _ in range(num_rounds):
-            change, largest = 0.0, 0.0
-            for k in range(a.shape[1]):
-                product, square = 0.0, 0.0
-                for j in range(a.shape[1]):
-                    if j != k:
-                        product += off[mu, k, j] * a[mu, j]
-                        square += a[mu, j] ** 2
-                better = s[mu] * product / square if square > 0 else 0.0
-                change, largest = max(change, abs(better - a[mu, k])), max(largest, abs(better))
-                a[mu, k] = better
-            if change <= 1e-12 * largest:
+            if not _round(targets, sign, fit, moves, work):
                 break
+        for i in range(num):
+            for k in range(num_units):
+                a[k, start + i] = fit[k, i]
+
+
+@njit(cache=True)
+def _round(targets, sign, fit, moves, work):  # type: ignore[no-untyped-def]
+    """One round of `descend` for the patterns of a row that still move; whether any does."""
+    product, change, largest, squares = work
+    for i in range(LANES):
+        change[i], largest[i], squares[i] = 0, 0, 0
+    for k in range(len(fit)):
+        for i in range(LANES):
+            squares[i] += fit[k, i] ** 2
+    for k in range(len(fit)):
+        for i in range(LANES):
+            product[i] = 0
+        for j in range(len(fit)):
+            for i in range(LANES):
+                product[i] += targets[k, j, i] * fit[j, i]
+        for i in range(LANES):
+            old = fit[k, i]
+            others = squares[i] - old**2
+            better = sign[i] * product[i] / others if others > 1e-14 * squares[i] else 0.0
+            better = old + moves[i] * (better - old)
+            change[i] = max(change[i], abs(better - old))
+            largest[i] = max(largest[i], abs(better))
+            squares[i] = others + better**2
+            fit[k, i] = better
+    moving = 0.0
+    for i in range(LANES):
+        moves[i] = 1.0 if change[i] > FIT_TOLERANCE * largest[i] else 0.0
+        moving += moves[i]
+    return moving > 0
 
 
 @njit(cache=True)
@@ -121,52 +163,110 @@ def derivatives(phi, density, u, v, sigma, weight):  # type: ignore[no-untyped-d
     """Z (P,), its gradient (P, K) and its second derivatives (P, K, K): real parts of sums over the nodes.
 
     Args:
-        phi: p_k, shape (P, nodes, K).
+        phi: p_k, shape (nodes, K, P).
         density: sigma_k dp_k/d omega_k, same shape.
         u: real part of the field over sigma_k, same shape.
         v: its imaginary part.
-        sigma: root of D, shape (P, K).
+        sigma: root of D, shape (K, P).
         weight: of the nodes.
     """
-    P, num_nodes, K = phi.shape
+    num_nodes, K, P = phi.shape
     half = K // 2
-    Z, first, second = np.zeros(P), np.zeros((P, K)), np.zeros((P, K, K))
+    Z, first, second = np.zeros(P), np.empty((P, K)), np.empty((P, K, K))
     num_roots = half + 1 + half % 2  # odd: at the root -1 a factor is 0 where p = 1/2
     roots = np.exp(2j * np.pi * np.arange(num_roots) / num_roots)
-    head = np.zeros(half + 1, np.complex128)  # probabilities that 0 .. half of the first k units vote right
-    slope, bend = np.empty(K, np.complex128), np.empty(K, np.complex128)
-    part = np.empty(K, np.complex128)
-    part_re, part_im = np.empty(K), np.empty(K)
-    for mu in range(P):
+    # real and imaginary parts in arrays of their own, LANES patterns in a row
+    p, slope, bend, part = np.zeros((4, 2, K, LANES))
+    head = np.empty((half + 1, 2, LANES))  # probabilities that 0 .. half of the first k units vote right
+    product, pair = np.empty((2, 2, LANES))
+    wrong = np.empty(LANES)
+    gradient, hessian = np.empty((K, LANES)), np.empty((K, K, LANES))
+    for start in range(0, P, LANES):
+        num = min(LANES, P - start)
+        gradient[:], hessian[:] = 0, 0
         for node in range(num_nodes):
-            p = phi[mu, node]
-            head[:] = 0
-            head[0] = 1
             for k in range(K):
-                for n in range(half, 0, -1):
-                    head[n] += p[k] * (head[n - 1] - head[n])
-                head[0] *= 1 - p[k]
-            Z[mu] += weight[node] * (1 - head.sum()).real
-            for k in range(K):
-                slope[k] = density[mu, node, k] / sigma[mu, k]
-                bend[k] = -complex(u[mu, node, k], v[mu, node, k]) / sigma[mu, k]
+                for i in range(num):
+                    mu = start + i
+                    p[0, k, i], p[1, k, i] = phi[node, k, mu].real, phi[node, k, mu].imag
+                    slope[0, k, i] = density[node, k, mu].real / sigma[k, mu]
+                    slope[1, k, i] = density[node, k, mu].imag / sigma[k, mu]
+                    bend[0, k, i], bend[1, k, i] = -u[node, k, mu] / sigma[k, mu], -v[node, k, mu] / sigma[k, mu]
+            _wrong(p, head, wrong)
+            for i in range(num):
+                Z[start + i] += weight[node] * (1 - wrong[i])
             for m in range(num_roots):
-                product = complex(1.0)
-                for k in range(K):
-                    factor = 1 + p[k] * (roots[m] - 1)
-                    product *= factor
-                    part[k] = slope[k] * factor.conjugate() / (factor.real**2 + factor.imag**2)
-                    part_re[k], part_im[k] = part[k].real, part[k].imag
-                product *= weight[node] / num_roots * roots[m].conjugate() ** half
-                pair = product * (roots[m] - 1)
+                scale = weight[node] / num_roots * roots[m].conjugate() ** half
+                _factors(p, slope, roots[m] - 1, scale, product, part)
+                _multiply(product, roots[m] - 1, pair)
                 for j in range(K):
-                    pivotal = product * part[j]
-                    first[mu, j] += pivotal.real
-                    second[mu, j, j] += (pivotal * bend[j]).real
-                    twice = pair * part[j]
-                    for k in range(j):
-                        second[mu, j, k] += twice.real * part_re[k] - twice.imag * part_im[k]
-        for j in range(K):
-            for k in range(j):
-                second[mu, k, j] = second[mu, j, k]
+                    for i in range(LANES):
+                        re = product[0, i] * part[0, j, i] - product[1, i] * part[1, j, i]
+                        im = product[0, i] * part[1, j, i] + product[1, i] * part[0, j, i]
+                        gradient[j, i] += re
+                        hessian[j, j, i] += re * bend[0, j, i] - im * bend[1, j, i]
+                    if m > 0:  # at the root 1 all pairs have the factor 0
+                        _pairs(pair, part, j, hessian)
+        for i in range(num):
+            for j in range(K):
+                first[start + i, j] = gradient[j, i]
+                for k in range(j + 1):
+                    second[start + i, j, k] = second[start + i, k, j] = hessian[j, k, i]
     return Z, first, second
+
+
+@njit(cache=True)
+def _wrong(p, head, wrong):  # type: ignore[no-untyped-def]
+    """Fill wrong with the real part of P(at most half of the units vote right)."""
+    for n in range(len(head)):
+        for i in range(LANES):
+            head[n, 0, i], head[n, 1, i] = 1.0 if n == 0 else 0.0, 0.0
+    for k in range(p.shape[1]):
+        for n in range(len(head) - 1, -1, -1):
+            for i in range(LANES):
+                re, im = -head[n, 0, i], -head[n, 1, i]
+                if n > 0:
+                    re += head[n - 1, 0, i]
+                    im += head[n - 1, 1, i]
+                head[n, 0, i] += p[0, k, i] * re - p[1, k, i] * im
+                head[n, 1, i] += p[0, k, i] * im + p[1, k, i] * re
+    for i in range(LANES):
+        wrong[i] = 0
+    for n in range(len(head)):
+        for i in range(LANES):
+            wrong[i] += head[n, 0, i]
+
+
+@njit(cache=True)
+def _factors(p, slope, shift, scale, product, part):  # type: ignore[no-untyped-def]
+    """Fill product with scale prod_k f_k, and part with slope_k/f_k, where f_k = 1 + shift p_k."""
+    for i in range(LANES):
+        product[0, i], product[1, i] = scale.real, scale.imag
+    for k in range(p.shape[1]):
+        for i in range(LANES):
+            f_re = 1 + p[0, k, i] * shift.real - p[1, k, i] * shift.imag
+            f_im = p[0, k, i] * shift.imag + p[1, k, i] * shift.real
+            re = product[0, i] * f_re - product[1, i] * f_im
+            product[1, i] = product[0, i] * f_im + product[1, i] * f_re
+            product[0, i] = re
+            below = 1 / (f_re**2 + f_im**2)
+            part[0, k, i] = (slope[0, k, i] * f_re + slope[1, k, i] * f_im) * below
+            part[1, k, i] = (slope[1, k, i] * f_re - slope[0, k, i] * f_im) * below
+
+
+@njit(cache=True)
+def _multiply(x, factor, out):  # type: ignore[no-untyped-def]
+    """Fill out with x factor."""
+    for i in range(LANES):
+        out[0, i] = x[0, i] * factor.real - x[1, i] * factor.imag
+        out[1, i] = x[0, i] * factor.imag + x[1, i] * factor.real
+
+
+@njit(cache=True)
+def _pairs(pair, part, j, hessian):  # type: ignore[no-untyped-def]
+    """Add the real part of pair part_j part_k to the second derivatives by j and all k < j."""
+    for k in range(j):
+        for i in range(LANES):
+            re = pair[0, i] * part[0, j, i] - pair[1, i] * part[1, j, i]
+            im = pair[0, i] * part[1, j, i] + pair[1, i] * part[0, j, i]
+            hessian[j, k, i] += re * part[0, k, i] - im * part[1, k, i]
