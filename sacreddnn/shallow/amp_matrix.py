@@ -101,7 +101,7 @@ class MatrixAmp:
         return (S @ h[:, :, None])[:, :, 0], S, log_det
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _inverses(A, lam, S):  # type: ignore[no-untyped-def]
     """Fill S with (lambda + A_i)^-1, by Cholesky: S = R^T R with R = L^-1; returns sum_i log|1 + A_i/lambda|.
 

@@ -55,7 +55,7 @@ def distribution(u: Array, v: Array) -> tuple[NDArray[np.complex128], NDArray[np
     return phi, density
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fill(u, v, polynomial, length, phi, density):  # type: ignore[no-untyped-def]
     """Fill phi and density."""
     z_re, z_im = np.empty(BLOCK), np.empty(BLOCK)
