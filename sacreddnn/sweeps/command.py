@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sacreddnn.run_config import TrackingConfig
 from sacreddnn.schema import ConfigError
@@ -24,6 +26,9 @@ from sacreddnn.sweeps import table
 from sacreddnn.sweeps.grid import Run, expand
 from sacreddnn.sweeps.state import DONE, FAILED, Records, State, is_recorded
 from sacreddnn.sweeps.sweep_file import Sweep, read_sweep
+
+if TYPE_CHECKING:
+    from sacreddnn.sweeps.engine import RayEngine
 
 ALL_DONE, NOT_ALL, BAD_SWEEP, NOT_IN_DATABASE, STOPPED = 0, 1, 2, 75, 130
 TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
@@ -43,13 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.status:
             print("\n".join(table.status(runs, states)))
             return ALL_DONE if all(one.kind == DONE for one in states.values()) else NOT_ALL
-        from sacreddnn.sweeps.cost import check_runs  # imports torch
-
-        costs = check_runs(runs, sweep.trial)
         if arguments.dry_run:
-            print("\n".join(table.plan(runs, states, costs, sweep.trial.retries)))
+            print("\n".join(table.plan(runs, states, _costs(runs, sweep), sweep.trial.retries)))
             return ALL_DONE
-        return _run(arguments, sweep, runs, states, costs)
+        return _run(arguments, sweep, runs, states)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_SWEEP
@@ -76,39 +78,61 @@ def _chosen(runs: list[Run], cases: Sequence[str], sweep: Sweep) -> list[Run]:
     return [run for run in runs if not cases or run.case in cases]
 
 
-def _run(
-    arguments: argparse.Namespace,
-    sweep: Sweep,
-    runs: Sequence[Run],
-    states: Mapping[str, State],
-    costs: Mapping[str, int | None],
-) -> int:
-    """Run what is not done."""
-    from sacreddnn.sweeps.engine import RayEngine
-    from sacreddnn.sweeps.launch import Launch
+def _costs(runs: Sequence[Run], sweep: Sweep) -> dict[str, int | None]:
+    from sacreddnn.sweeps.cost import check_runs  # imports torch
 
-    view = table.make_view(runs, costs)
-    view.says(f"{len(runs)} runs: {table.counts(states)}")
+    return check_runs(runs, sweep.trial)
+
+
+def _run(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run], states: Mapping[str, State]) -> int:
+    """Run what is not done."""
     failed = [run for run in runs if states[run.hash].kind == FAILED]
-    for run in failed:
-        view.says(f"failed before: {run.label}: {states[run.hash].line}")
-    if failed and not sweep.trial.retries:
-        view.says(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more")
-    if not any(states[run.hash].kind not in (DONE, FAILED) for run in runs) and not (failed and sweep.trial.retries):
-        return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
-    engine = RayEngine(sweep.trial, arguments.address, arguments.cpus)
+    nothing = not any(states[run.hash].kind not in (DONE, FAILED) for run in runs)
+    nothing = nothing and not (failed and sweep.trial.retries)
+    engine, costs = (None, _costs(runs, sweep)) if nothing else _start(arguments, sweep, runs)
     try:
+        view = table.make_view(runs, costs)
+        view.says(f"{len(runs)} runs: {table.counts(states)}")
+        for run in failed:
+            view.says(f"failed before: {run.label}: {states[run.hash].line}")
+        if failed and not sweep.trial.retries:
+            view.says(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more")
+        if engine is None:
+            return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
         _check_database(runs[0].config.tracking, len(engine.nodes()))
+        from sacreddnn.sweeps.launch import Launch
+
         launch = Launch(
             Path(arguments.file).stem, runs, sweep.trial, engine, view, [sys.executable, str(TRAIN)],
             Path(runs[0].config.tracking.root),
         )  # fmt: skip
-        with launch.stop.on_signals():
-            after = launch.run()
+        try:
+            with launch.stop.on_signals():
+                after = launch.run()
+        finally:
+            view.close()
     finally:
-        view.close()
-        engine.close()
+        if engine is not None:
+            engine.close()
     return _end(runs, after, launch.pending | _pending(launch.root, after), launch.stop.asked)
+
+
+def _start(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run]) -> tuple[RayEngine, dict[str, int | None]]:
+    """The engine, and what the runs cost: Ray mostly waits while it starts, so the runs are checked meanwhile."""
+    from sacreddnn.sweeps.engine import RayEngine
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        costs = pool.submit(_costs, runs, sweep)
+        try:
+            engine = RayEngine(sweep.trial, arguments.address, arguments.cpus)
+        except ConfigError:
+            costs.result()  # a fault of the sweep comes first
+            raise
+        try:
+            return engine, costs.result()
+        except BaseException:
+            engine.close()
+            raise
 
 
 def _pending(root: Path, states: Mapping[str, State]) -> set[str]:
