@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,14 @@ def flatness(networks: Sequence[Info]) -> Figure:
 
 
 def _looks(networks: Iterable[Info]) -> list[tuple[str, str, str]]:
-    looks = []
+    """Label, color and marker of each; the second and later ones of a name are numbered."""
+    looks, seen = [], Counter[str]()
     for info in networks:
         source = info.get("source", {})
         look = style.network_look(source)
-        looks.append((f"{look.name}, run {source['run']}" if "run" in source else look.name, look.color, look.marker))
+        name = f"{look.name}, run {source['run']}" if "run" in source else look.name
+        seen[name] += 1
+        looks.append((name if seen[name] == 1 else f"{name} ({seen[name]})", look.color, look.marker))
     return looks
 
 

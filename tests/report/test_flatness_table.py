@@ -87,3 +87,11 @@ def test_the_figure_has_a_panel_for_each_curve_and_a_line_a_network():
     figure = flatness([measured(1, "sgd").info, measured(2, "sam").info])
     assert len([axes for axes in figure.axes if axes.get_visible()]) == 4
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD, run 1", "SAM, run 2"]
+
+
+def test_networks_of_one_name_are_told_apart_in_the_legend():
+    """Runs of two folders can have the same number."""
+    networks = [dict(measured(number, "sgd").info) for number in (1, 2, 1)]
+    (legend,) = flatness(networks).legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == [names[0], names[0].replace("run 1", "run 2"), f"{names[0]} (2)"]
