@@ -34,7 +34,7 @@ from sacreddnn.shallow.committee import Array
 
 LARGEST_RULE = 48  # nodes
 LANES = 16  # patterns that go through the vote together, in vector registers
-RULE_ERROR = 1e-7  # load^nodes; the sums are then wrong by a tenth of that or less, the fit of V by far more
+RULE_ERROR = 1e-7  # load^nodes; the sum Z is then wrong by a tenth of that or less
 ROUNDS = 60  # of the fit
 FIT_TOLERANCE = 1e-10  # relative change of a round; the fit itself is off by percents where K > 3
 LARGEST = 0.9  # a D^-1 a for s = -1; at 1 the fitted V is singular
@@ -63,7 +63,8 @@ def one_factor(V: Array) -> tuple[Array, Array, Array]:
 
 def num_nodes(load: float) -> int:
     """Even number of nodes: the coefficients of what is integrated fall with powers of the load, below 1."""
-    wanted = math.log(RULE_ERROR) / math.log(min(max(load, 1e-100), 1 - 1e-9))
+    # NaN, of a covariance that is none, takes the largest rule and stays NaN in the sums
+    wanted = math.log(RULE_ERROR) / math.log(max(load, 1e-100) if load < 1 - 1e-9 else 1 - 1e-9)
     return 2 * min(max(math.ceil(wanted / 2), 2), LARGEST_RULE // 2)
 
 
@@ -92,7 +93,8 @@ def node(omega: Array, V: Array) -> tuple[Array, Array, Array]:
         sigma = np.sqrt(D[of])
         x, weight = quadrature(num_nodes(float((load[of] / (1 + load[of] if sign > 0 else 1)).max())), sign < 0)
         # patterns last: they go through the processor's vector registers side by side
-        u, shift = (omega[of] / sigma).T, (a[of] / sigma).T * x[:, None, None]
+        u = np.ascontiguousarray((omega[of] / sigma).T)
+        shift = np.ascontiguousarray((a[of] / sigma).T) * x[:, None, None]
         u, v = (u + shift, np.zeros_like(shift)) if sign > 0 else (np.broadcast_to(u, shift.shape), shift)
         phi, density = complex_normal.distribution(u, v)
         Z[of], first[of], second[of] = derivatives(phi, density, u, v, sigma.T.copy(), weight)
@@ -184,19 +186,19 @@ def derivatives(phi, density, u, v, sigma, weight):  # type: ignore[no-untyped-d
     for start in range(0, P, LANES):
         num = min(LANES, P - start)
         gradient[:], hessian[:] = 0, 0
-        for node in range(num_nodes):
+        for n in range(num_nodes):
             for k in range(K):
                 for i in range(num):
                     mu = start + i
-                    p[0, k, i], p[1, k, i] = phi[node, k, mu].real, phi[node, k, mu].imag
-                    slope[0, k, i] = density[node, k, mu].real / sigma[k, mu]
-                    slope[1, k, i] = density[node, k, mu].imag / sigma[k, mu]
-                    bend[0, k, i], bend[1, k, i] = -u[node, k, mu] / sigma[k, mu], -v[node, k, mu] / sigma[k, mu]
+                    p[0, k, i], p[1, k, i] = phi[n, k, mu].real, phi[n, k, mu].imag
+                    slope[0, k, i] = density[n, k, mu].real / sigma[k, mu]
+                    slope[1, k, i] = density[n, k, mu].imag / sigma[k, mu]
+                    bend[0, k, i], bend[1, k, i] = -u[n, k, mu] / sigma[k, mu], -v[n, k, mu] / sigma[k, mu]
             _wrong(p, head, wrong)
             for i in range(num):
-                Z[start + i] += weight[node] * (1 - wrong[i])
+                Z[start + i] += weight[n] * (1 - wrong[i])
             for m in range(num_roots):
-                scale = weight[node] / num_roots * roots[m].conjugate() ** half
+                scale = weight[n] / num_roots * roots[m].conjugate() ** half
                 _factors(p, slope, roots[m] - 1, scale, product, part)
                 for j in range(K):
                     for i in range(LANES):

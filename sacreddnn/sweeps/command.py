@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,19 +90,20 @@ def _run(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run], state
     failed = [run for run in runs if states[run.hash].kind == FAILED]
     nothing = not any(states[run.hash].kind not in (DONE, FAILED) for run in runs)
     nothing = nothing and not (failed and sweep.trial.retries)
-    engine, costs = (None, _costs(runs, sweep)) if nothing else _start(arguments, sweep, runs)
+    print(f"{len(runs)} runs: {table.counts(states)}", flush=True)
+    for run in failed:
+        print(f"failed before: {run.label}: {states[run.hash].line}", flush=True)
+    if failed and not sweep.trial.retries:
+        print(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more", flush=True)
+    if nothing:
+        _costs(runs, sweep)
+        return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
+    engine, costs = _start(arguments, sweep, runs)
     try:
-        view = table.make_view(runs, costs)
-        view.says(f"{len(runs)} runs: {table.counts(states)}")
-        for run in failed:
-            view.says(f"failed before: {run.label}: {states[run.hash].line}")
-        if failed and not sweep.trial.retries:
-            view.says(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more")
-        if engine is None:
-            return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
         _check_database(runs[0].config.tracking, len(engine.nodes()))
         from sacreddnn.sweeps.launch import Launch
 
+        view = table.make_view(runs, costs)
         launch = Launch(
             Path(arguments.file).stem, runs, sweep.trial, engine, view, [sys.executable, str(TRAIN)],
             Path(runs[0].config.tracking.root),
@@ -112,8 +114,7 @@ def _run(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run], state
         finally:
             view.close()
     finally:
-        if engine is not None:
-            engine.close()
+        engine.close()
     return _end(runs, after, launch.pending | _pending(launch.root, after), launch.stop.asked)
 
 
@@ -121,18 +122,25 @@ def _start(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run]) -> 
     """The engine, and what the runs cost: Ray mostly waits while it starts, so the runs are checked meanwhile."""
     from sacreddnn.sweeps.engine import RayEngine
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        costs = pool.submit(_costs, runs, sweep)
+    costs: Future[dict[str, int | None]] = Future()
+
+    def check() -> None:
         try:
-            engine = RayEngine(sweep.trial, arguments.address, arguments.cpus)
-        except ConfigError:
-            costs.result()  # a fault of the sweep comes first
-            raise
-        try:
-            return engine, costs.result()
-        except BaseException:
-            engine.close()
-            raise
+            costs.set_result(_costs(runs, sweep))
+        except BaseException as error:  # raised where the result is asked for
+            costs.set_exception(error)
+
+    threading.Thread(target=check, daemon=True).start()  # a daemon: Ctrl-C does not wait for its end
+    try:
+        engine = RayEngine(sweep.trial, arguments.address, arguments.cpus)
+    except Exception:
+        costs.result()  # a fault of the sweep comes first
+        raise
+    try:
+        return engine, costs.result()
+    except BaseException:
+        engine.close()
+        raise
 
 
 def _pending(root: Path, states: Mapping[str, State]) -> set[str]:

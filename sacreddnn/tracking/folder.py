@@ -92,13 +92,14 @@ class Metrics:
             try:
                 point = json.loads(line)
                 name, step, value = point["name"], int(point["step"]), float(point["value"])
+                evaluations = None if point.get("gradient_evaluations") is None else int(point["gradient_evaluations"])
                 time = datetime.fromtimestamp(point["time"], UTC).replace(tzinfo=None)
             except (ValueError, KeyError, TypeError):
                 continue  # what a full disk left of a line; the writer closed it off and went on
             self.num_lines += 1
             changed.add(name)
             series = self.series.setdefault(name, Series())
-            if not series.add(step, value, point.get("gradient_evaluations"), time):
+            if not series.add(step, value, evaluations, time):
                 rewritten.add(name)
         return changed, rewritten
 

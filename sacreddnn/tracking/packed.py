@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ NOT_COUNTED = np.iinfo(np.int64).min  # stands for None in the column of gradien
 class Points(Mapping[str, Series]):
     """All points of a run as columns, metric after metric by name; a `Series` is made when it is asked for.
 
-    A million points are a hundred thousand Python lists otherwise, which takes longer than to read them.
+    A million points are a hundred thousand Python lists otherwise, which takes longer than to read them. It is read
+    only: what is changed in a `Series` is not kept.
 
     Attributes:
         names: of the metrics, sorted.
@@ -47,6 +49,8 @@ class Points(Mapping[str, Series]):
     def __init__(self, names: list[str], lengths: NDArray[np.int64], block: NDArray[np.int64]):
         self.names, self.lengths = names, lengths
         steps, values, evaluations, times = block.reshape(4, -1)
+        ends = lengths.cumsum().tolist()
+        self._parts = {name: slice(*ends) for name, ends in zip(names, pairwise([0, *ends]), strict=True)}
         self.columns: dict[str, NDArray[Any]] = {
             "steps": steps,
             "values": values.view("<f8"),
@@ -56,17 +60,16 @@ class Points(Mapping[str, Series]):
 
     @classmethod
     def of(cls, metrics: Mapping[str, Series]) -> "Points":
-        """The columns of these series.
-
-        Raises:
-            OverflowError: a number is outside of int64.
-        """
+        """The columns of these series; ValueError if one has not a number of each kind for every point."""
         if isinstance(metrics, cls):
             return metrics
         names = sorted(metrics)
         series = [metrics[name] for name in names]
         lengths = np.array([len(one.steps) for one in series], "<i8")
         block = np.empty((4, lengths.sum()), "<i8")
+        for name, one, length in zip(names, series, lengths, strict=True):
+            if not len(one.values) == len(one.gradient_evaluations) == len(one.times) == length:
+                raise ValueError(f"metric {name!r}: {length} steps, but not as many values, evaluations and times")
         block[0] = [step for one in series for step in one.steps]
         block[1] = np.array([value for one in series for value in one.values], "<f8").view("<i8")
         block[2] = [NOT_COUNTED if n is None else n for one in series for n in one.gradient_evaluations]
@@ -74,16 +77,13 @@ class Points(Mapping[str, Series]):
         return cls(names, lengths, block)
 
     def __getitem__(self, name: str) -> Series:
-        try:
-            index = self.names.index(name)
-        except ValueError:
-            raise KeyError(name) from None
-        end = int(self.lengths[: index + 1].sum())
-        steps, values, evaluations, times = (
-            column[end - int(self.lengths[index]) : end].tolist() for column in self.columns.values()
-        )
+        part = self._parts[name]
+        steps, values, evaluations, times = (column[part].tolist() for column in self.columns.values())
         evaluations = [None if n == NOT_COUNTED else n for n in evaluations]
         return Series(steps, values, evaluations, [EPOCH + ms * MILLISECOND for ms in times])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -113,10 +113,7 @@ def pack(run: Mapping[str, Any], metrics: Mapping[str, Series]) -> bytes | None:
     """The `fields` and metrics of a run as bytes; None if that is too much for one short document."""
     if sum(len(series.steps) for series in metrics.values()) > MAX_POINTS:
         return None
-    try:
-        points = Points.of(metrics)
-    except OverflowError:
-        return None
+    points = Points.of(metrics)
     head = {"run": run, "names": points.names, "lengths": points.lengths.tolist()}
     columns = b"".join(column.tobytes() for column in points.columns.values())
     text = json.dumps(head, separators=(",", ":")).encode() + b"\0" + columns  # NUL: in JSON it is an escape

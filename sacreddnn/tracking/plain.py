@@ -168,11 +168,14 @@ def _flatten(value: dict[str, Any], separator: str, start: str, result: dict[str
 
 
 def integer(name: str, what: str, value: Any) -> int:
-    """The value as a Python int; ValueError naming the metric when it is none."""
+    """The value as a Python int; ValueError naming the metric when it is none, or none of 64 bits."""
     try:
-        return operator.index(value)
+        number = operator.index(value)
     except TypeError:
         raise ValueError(f"metric {name!r}: {what} {value!r} is {type(value).__name__}, must be int") from None
+    if abs(number) >= 2**63:
+        raise ValueError(f"metric {name!r}: {what} {number} is too large, must be below 2^63")
+    return number
 
 
 def scalar(name: str, value: Any) -> float:

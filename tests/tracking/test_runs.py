@@ -10,8 +10,12 @@ from sacreddnn.tracking import database as databases
 from sacreddnn.tracking.folder import Series
 from sacreddnn.tracking.mirror import replay
 from sacreddnn.tracking.packed import FORMAT, pack, unpack
-from sacreddnn.tracking.runs import frame, load, load_spool, metrics
+from sacreddnn.tracking.runs import Record, frame, load, load_spool, metrics
 from sacreddnn.tracking.spool import Spool
+
+
+def record(run_id, series):
+    return Record(run_id, str(run_id), "COMPLETED", None, None, {}, "", {}, {}, series=series)
 
 
 @pytest.fixture
@@ -142,7 +146,39 @@ def test_packed_runs_are_the_same_to_the_last_bit():
     }
     assert unpack(pack(run, metrics)) == (run, metrics)
     assert unpack(pack(run, {})) == (run, {})
-    assert pack(run, {"far": Series([2**63], [1.0], [None], times[:1])}) is None
+
+
+def test_series_of_unequal_lengths_are_refused():
+    """numpy would repeat the one number."""
+    with pytest.raises(ValueError, match="metric 'a': 3 steps"):
+        pack({}, {"a": Series([1, 2, 3], [1.0, 2.0, 3.0], [7], [datetime(2026, 1, 1)] * 3)})
+
+
+def test_points_as_rows():
+    """Against a plain loop; also no metrics, no points, what is not finite, times before 1970."""
+    times = [datetime(2026, 1, 1, 12, 30, 15, 123_000), datetime(1969, 12, 31, 23, 59, 59, 999_000)]
+    found = [
+        {"b": Series([3, -1], [math.nan, -math.inf], [None, 2**62], times), "a": Series([1], [0.5], [7], times[:1])},
+        {},
+        {"a": Series(), "c": Series([9], [1e-310], [0], times[1:])},
+    ]
+    found = [one if packed else unpack(pack({}, one))[1] for one in found for packed in (True, False)]
+    records = [record(number, series) for number, series in enumerate(found)]
+    rows = [
+        (number, name, step, value, evaluations, time)
+        for number, one in enumerate(found)
+        for name in sorted(one)
+        for step, value, evaluations, time in zip(
+            one[name].steps, one[name].values, one[name].gradient_evaluations, one[name].times, strict=True
+        )
+    ]
+    frame = metrics(records)
+    for (_, made), row in zip(frame.iterrows(), rows, strict=True):
+        number, name, step, value, evaluations, time = made
+        assert (number, name, step, time) == (row[0], row[1], row[2], row[5])
+        assert evaluations is pd.NA if row[4] is None else evaluations == row[4]
+        assert value == row[3] or (math.isnan(value) and math.isnan(row[3]))
+    assert [str(dtype) for dtype in frame.dtypes] == ["int64", "str", "int64", "float64", "Int64", "datetime64[ms]"]
 
 
 def test_long_runs_are_not_packed(monkeypatch):

@@ -1,0 +1,80 @@
+"""The start of a sweep: its runs are checked while the engine starts. Without Ray and torch, whose part is made up."""
+
+import argparse
+import threading
+
+import pytest
+
+from sacreddnn.schema import ConfigError
+from sacreddnn.sweeps import command, engine
+from sacreddnn.sweeps.sweep_file import Sweep
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Starts with a check and an engine that do what they are told; the engines that were closed."""
+    closed = []
+
+    def start(check, make):
+        class Engine:
+            def __init__(self, *arguments):
+                make()
+
+            def close(self):
+                closed.append(self)
+
+        monkeypatch.setattr(engine, "RayEngine", Engine)
+        monkeypatch.setattr(command, "_costs", lambda runs, sweep: check())
+        return command._start(argparse.Namespace(address=None, cpus=1), Sweep.model_construct(trial=None), [])
+
+    return start, closed
+
+
+def refuse(error):
+    def raises():
+        raise error
+
+    return raises
+
+
+def test_both_at_once(start):
+    start, closed = start
+    begun = threading.Event()
+    _, costs = start(lambda: begun.set() or {"a": 1}, lambda: begun.wait(60) or pytest.fail("one after the other"))
+    assert costs == {"a": 1}
+    assert not closed
+
+
+def test_a_fault_of_the_sweep_ends_the_engine(start):
+    start, closed = start
+    with pytest.raises(ConfigError, match="no such key"):
+        start(refuse(ConfigError("no such key")), lambda: None)
+    assert len(closed) == 1
+
+
+@pytest.mark.parametrize("error", [ConfigError("ray: does not start here"), OSError("broken")])
+def test_a_fault_of_the_sweep_comes_before_one_of_the_engine(start, error):
+    start, closed = start
+    with pytest.raises(ConfigError, match="no such key"):
+        start(refuse(ConfigError("no such key")), refuse(error))
+    with pytest.raises(type(error), match=str(error)):
+        start(dict, refuse(error))
+    assert not closed
+
+
+def test_ctrl_c_while_the_engine_starts_waits_for_no_check(start):
+    start, _ = start
+    over = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        start(lambda: over.wait(60), refuse(KeyboardInterrupt()))
+    over.set()
+
+
+def test_nothing_is_started_for_nothing(monkeypatch, capsys, tmp_path):
+    sweep = tmp_path / "small.yaml"
+    sweep.write_text(f"base: [synthetic, mlp, on_disk]\nfixed: {{tracking.root: {tmp_path}/runs}}\nseeds: 1\n")
+    monkeypatch.setattr(command, "_start", lambda *arguments: pytest.fail("started"))
+    done = command.State(command.DONE)
+    monkeypatch.setattr(command.Records, "states", lambda self, hashes: dict.fromkeys(hashes, done))
+    assert command.main([str(sweep)]) == command.ALL_DONE
+    assert "1 runs: 1 done" in capsys.readouterr().out
