@@ -121,9 +121,9 @@ def main() -> None:
     elif (os.cpu_count() or 1) < 2:
         print("two processes need two cores: left out")
     else:
-        in_processes(bench, LENET, batch_size, 3 if bench.toy else 40)
+        in_processes(bench, LENET, batch_size, 3 if bench.toy else 30)
         if not bench.toy:
-            in_processes(bench, RESNET, 32, 5)
+            in_processes(bench, RESNET, 32, 3)
     bench.finish()
 
 

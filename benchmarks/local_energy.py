@@ -23,7 +23,7 @@ SIGMAS = (0.1, 0.2, 0.3)
 
 def main() -> None:
     bench = measure.start(__doc__, "local_energy")
-    for name, channels, size, num_images in (("lenet", 1, 28, 10_000), ("resnet18", 3, 32, 500)):
+    for name, channels, size, num_images in (("lenet", 1, 28, 5_000), ("resnet18", 3, 32, 250)):
         if bench.toy and name != "lenet":
             continue
         num_images = 100 if bench.toy else num_images
