@@ -88,15 +88,13 @@ def _costs(runs: Sequence[Run], sweep: Sweep) -> dict[str, int | None]:
 def _run(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run], states: Mapping[str, State]) -> int:
     """Run what is not done."""
     failed = [run for run in runs if states[run.hash].kind == FAILED]
-    nothing = not any(states[run.hash].kind not in (DONE, FAILED) for run in runs)
-    nothing = nothing and not (failed and sweep.trial.retries)
+    ended = {DONE} if sweep.trial.retries else {DONE, FAILED}
     print(f"{len(runs)} runs: {table.counts(states)}", flush=True)
     for run in failed:
         print(f"failed before: {run.label}: {states[run.hash].line}", flush=True)
     if failed and not sweep.trial.retries:
         print(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more", flush=True)
-    if nothing:
-        _costs(runs, sweep)
+    if all(one.kind in ended for one in states.values()):
         return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
     engine, costs = _start(arguments, sweep, runs)
     try:

@@ -64,16 +64,18 @@ def test_a_fault_of_the_sweep_comes_before_one_of_the_engine(start, error):
 
 def test_ctrl_c_while_the_engine_starts_waits_for_no_check(start):
     start, _ = start
-    over = threading.Event()
+    over, ended = threading.Event(), threading.Event()
     with pytest.raises(KeyboardInterrupt):
-        start(lambda: over.wait(60), refuse(KeyboardInterrupt()))
+        start(lambda: over.wait(60) or ended.set(), refuse(KeyboardInterrupt()))
+    assert not ended.is_set()
     over.set()
 
 
 def test_nothing_is_started_for_nothing(monkeypatch, capsys, tmp_path):
     sweep = tmp_path / "small.yaml"
     sweep.write_text(f"base: [synthetic, mlp, on_disk]\nfixed: {{tracking.root: {tmp_path}/runs}}\nseeds: 1\n")
-    monkeypatch.setattr(command, "_start", lambda *arguments: pytest.fail("started"))
+    for name in ("_start", "_costs"):
+        monkeypatch.setattr(command, name, lambda *arguments: pytest.fail("something was started or checked"))
     done = command.State(command.DONE)
     monkeypatch.setattr(command.Records, "states", lambda self, hashes: dict.fromkeys(hashes, done))
     assert command.main([str(sweep)]) == command.ALL_DONE
