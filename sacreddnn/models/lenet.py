@@ -1,4 +1,9 @@
-"""LeNet-like convolutional networks: the paper's SmallConvNet, and LeNet-5."""
+"""LeNet-like convolutional networks: the paper's SmallConvNet, and LeNet-5.
+
+Pooling comes before the ReLU. That is the same function with the same gradient, since the ReLU never decreases, and
+costs a tenth of a training step less, since the ReLU sees a quarter of the values. An activation that also decreases
+(`activation`: gelu, silu, quadratic ..) acts on the pooled values, as LeNet-5 had its own after the pooling.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +31,11 @@ def lenet(*, num_classes: int, in_channels: int, image_size: tuple[int, int], dr
     height, width = (((side - 4) // 2 - 4) // 2 for side in image_size)
     layers = OrderedDict(
         conv1=nn.Conv2d(in_channels, 20, 5),
-        relu1=nn.ReLU(),
         pool1=nn.MaxPool2d(2),
+        relu1=nn.ReLU(),
         conv2=nn.Conv2d(20, 50, 5),
-        relu2=nn.ReLU(),
         pool2=nn.MaxPool2d(2),
+        relu2=nn.ReLU(),
         flatten=nn.Flatten(),
         hidden=nn.Linear(50 * height * width, 500),
         relu3=nn.ReLU(),
@@ -58,11 +63,11 @@ def lenet5(*, num_classes: int, in_channels: int, image_size: tuple[int, int], d
     height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)
     layers = OrderedDict(
         conv1=nn.Conv2d(in_channels, 6, 5, padding=padding),
-        relu1=nn.ReLU(),
         pool1=nn.MaxPool2d(2),
+        relu1=nn.ReLU(),
         conv2=nn.Conv2d(6, 16, 5),
-        relu2=nn.ReLU(),
         pool2=nn.MaxPool2d(2),
+        relu2=nn.ReLU(),
         flatten=nn.Flatten(),
         hidden1=nn.Linear(16 * height * width, 120),
         relu3=nn.ReLU(),

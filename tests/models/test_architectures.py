@@ -75,6 +75,27 @@ def test_imagenet_stem_is_torchvisions_network(name):
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lenet_pools_before_the_relu_which_is_the_same_to_the_last_bit(dtype):
+    network = models.build("lenet", num_classes=10, in_channels=1, image_size=28, seed=0).to(dtype)
+    images = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+    def relu_first(x):
+        for conv in (network.conv1, network.conv2):
+            x = nn.functional.max_pool2d(conv(x).relu(), 2)
+        return network.classifier(network.hidden(x.flatten(1)).relu())
+
+    scores, gradients = [], []
+    for function in (network, relu_first):
+        network.zero_grad()
+        scores.append(function(images))
+        scores[-1].square().sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert torch.equal(*scores)
+    assert torch.equal(*gradients)
+    assert gradients[0].any()
+
+
 def test_cifar_stems_keep_the_resolution():
     seen = {}
     first = {"resnet18": "layer1", "preactresnet18": "stages.0", "densenet121": "features.denseblock1"}
