@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Everything measured on one network each of SGD, Entropy-SGD, Replicated-SGD and SAM, the runs of the first look:
+# Everything measured on one network each of SGD, Entropy-SGD, Replicated-SGD and SAM, runs of the study of five seeds:
 # `bash results/flatness/measure.sh SGD ESGD RSGD SAM` with the ids of their runs. Then the landscapes and the report.
 # The measurements have a folder of their own, where no other run gets a number meanwhile: the newest there is ours.
 set -eu
-trained=results/runs root=results/flatness/runs
+trained=results/fashion_lenet/runs root=results/flatness/runs
 sgd=$trained/$1 esgd=$trained/$2 rsgd=$trained/$3 sam=$trained/$4
 measured=()
 last() { ls $root | grep -E '^[0-9]+$' | sort -n | tail -n 1; }
@@ -21,3 +21,4 @@ landscape() { # NAME RUNS..
 landscape line "[$sgd, $rsgd]" 31
 landscape plane "[$sgd, $esgd, $rsgd]" 17
 landscape random "[$sgd]" 17
+.venv/bin/python scripts/report.py runs --from-disk --root $root --out results/flatness/runs.csv
