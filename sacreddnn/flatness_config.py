@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sacreddnn.config import DatasetConfig, ModelConfig
 from sacreddnn.local_energy_config import LocalEnergyConfig
 from sacreddnn.run_config import RunConfig
-from sacreddnn.schema import Count, NonNegative, Positive, Section
+from sacreddnn.schema import Count, Positive, Section
 
 MeasureName = Literal[
     "local_energy", "hessian", "spectral_density", "sharpness", "pac_bayes", "local_entropy", "norms", "margins"
@@ -23,7 +23,7 @@ class HessianConfig(Section):
 
     num_eigenvalues: Count = 1
     tolerance: Positive = 1e-2  # of an eigenvalue, relative to the largest
-    num_products: Count = 60  # Hessian-vector products for the trace
+    num_products: Annotated[int, Field(ge=6)] = 60  # Hessian-vector products for the trace
 
 
 class SpectralDensityConfig(Section):
@@ -36,8 +36,8 @@ class SpectralDensityConfig(Section):
 class SharpnessConfig(Section):
     """Worst rise of the loss within a radius; adaptive: relative to the weights."""
 
-    rho: NonNegative = 0.05
-    rho_adaptive: NonNegative = 0.5
+    rho: Positive = 0.05
+    rho_adaptive: Positive = 0.5
     num_steps: Count = 20
 
 
@@ -58,6 +58,13 @@ class LocalEntropyConfig(Section):
     burn_in: Annotated[int, Field(ge=0)] = 50
     batch_size: Count = 100
     num_chains: Annotated[int, Field(ge=2)] = 2
+
+    @field_validator("gammas")
+    @classmethod
+    def _several(cls, gammas: list[float]) -> list[float]:
+        if len(set(gammas)) < max(len(gammas), 2):
+            raise ValueError(f"{gammas} is not allowed, give two or more different couplings")
+        return gammas
 
 
 class FlatnessConfig(RunConfig):

@@ -111,6 +111,9 @@ def test_a_measurement_goes_on_where_it_was_interrupted(trained, measure, monkey
         (["run=1", "measures=[flatness]"], "measures.0: 'flatness' is not allowed"),
         (["run=1", "measures=[]"], "measures: empty"),
         (["run=1", "local_energy.sigmas=[-1.0]"], "local_energy.sigmas.0: -1.0 is not allowed"),
+        (["run=1", "sharpness.rho=0.0"], "sharpness.rho: 0.0 is not allowed"),
+        (["run=1", "hessian.num_products=3"], "hessian.num_products: 3 is not allowed"),
+        (["run=1", "local_entropy.gammas=[100.0]"], "local_entropy.gammas: [100.0] is not allowed"),
     ],
 )
 def test_bad_input_is_one_line(measure, capsys, words, line):

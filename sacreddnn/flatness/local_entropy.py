@@ -30,6 +30,8 @@ from sacreddnn.flatness.loss_surface import LossSurface, SampleLoss
 from sacreddnn.flatness.passes import Batches
 from sacreddnn.flatness.quantities import loss as cross_entropy
 
+SPLINE = 4  # couplings from which the derivative is integrated as a cubic spline
+
 
 @dataclass(frozen=True)
 class LocalEntropy:
@@ -43,7 +45,8 @@ class LocalEntropy:
         standard_error: of F; the larger one of the two below.
         error_within: from the autocorrelation of each chain, with the reference's.
         error_between: from the scatter of the independent chains, with the reference's; NaN for one chain.
-        quadrature_error: |spline - trapezoid|, an upper estimate of the error of integrating between the couplings.
+        quadrature_error: |spline - trapezoid|, an upper estimate of the error of integrating between the couplings; NaN
+            for fewer than four couplings, which are integrated by trapezoids alone.
         chains: F of every chain, shape (num_chains, g).
         distance: <d(w', w)>.
         distance_error: its standard error.
@@ -219,7 +222,7 @@ def _integration_weights(x: list[float]) -> tuple[Tensor, Tensor]:
     for k in range(1, n):
         trapezoid[k] = trapezoid[k - 1]
         trapezoid[k, k - 1 : k + 1] += (x[k - 1] - x[k]) / 2
-    if n < 4:
+    if n < SPLINE:
         return trapezoid, trapezoid
     from scipy.interpolate import CubicSpline  # only here: it takes longer to import than a run to start
 
@@ -260,7 +263,7 @@ def _integrate(
         standard_error=torch.fmax(within, between),
         error_within=within,
         error_between=between,
-        quadrature_error=((A - trapezoid) @ slope).abs(),
+        quadrature_error=((A - trapezoid) @ slope).abs() if len(gammas) >= SPLINE else torch.full_like(slope, math.nan),
         chains=of_chains,
         distance=(N / (2 * beta) + slope) / gamma,
         distance_error=slope_error / gamma,

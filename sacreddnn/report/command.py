@@ -1,7 +1,7 @@
 """The command line of `scripts/report.py`: recorded runs listed, compared, and brought into the database.
 
     report.py runs                                   a line a run
-    report.py runs --where algorithm.name=rsgd training.lr<0.1 --out runs.csv --metrics points.parquet
+    report.py runs --where algorithm.name=rsgd 'training.lr<0.1' --out runs.csv --metrics points.parquet
     report.py artifacts 7 --out DIR                  files of run 7 out of the database
     report.py delete 7 8                             from database and disk, after a question
     report.py compare 4 5 6 --out results/mine       table and figures of runs 4, 5 and 6

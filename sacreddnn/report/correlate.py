@@ -40,7 +40,8 @@ SECTIONS = {"local_energy": "local_energy", "local_entropy": "local_entropy", "s
 EXPECTED = {"local_energy": 1, "local_entropy_loss": 1, "hessian": 1, "sharpness": 1, "pac_bayes_sigma": -1,
             "margin": -1, "frobenius_norm": 1, "path_norm": 1, "log_spectral_product": 1}  # fmt: skip
 # Options that decide how exactly something is measured, not what.
-PRECISION = ("num_samples", "standard_error", "max_samples", "sigmas", "every", "num_chains")
+PRECISION = ("num_samples", "standard_error", "max_samples", "sigmas", "every", "num_chains", "draws_at_once")
+Key = tuple[str, int | None, str]  # of a network: uuid of its run, step if not the last, data set of its errors
 FEWEST = 4  # networks without which no rank correlation is given
 
 
@@ -49,7 +50,7 @@ class Network:
     """One measured network: what trained it, and everything that was measured of it.
 
     Attributes:
-        run: number of the run that trained it.
+        run: number of the run that trained it; with the step if it is a state on the way, not the final center.
         algorithm: its key in style.ALGORITHMS.
         values: numbers by name.
         dataset: name in the config.
@@ -67,15 +68,16 @@ def networks(records: Iterable[Record]) -> list[Network]:
     """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run.
 
     It is joined by the uuid of the run. Records that are older than that know its number only, which in a database of
-    several machines may be another run's.
+    several machines may be another run's. A checkpoint on the way is a network of its own, and so is a network on
+    another data set than it was trained on: errors there are others.
     """
     records = [one for one in sorted(records, key=lambda one: one.run_id) if one.status == "COMPLETED"]
     by_number = {str(one.run_id): one.uuid for one in records if is_training(one)}
-    names: dict[str, str] = {}
-    values: dict[str, dict[str, float]] = defaultdict(dict)
-    settings: dict[str, dict[str, str]] = defaultdict(dict)
-    algorithms: dict[str, str] = {}
-    datasets: dict[str, str] = {}
+    trained_on = {one.uuid: _dataset(one.config) for one in records if is_training(one)}
+    names: dict[Key, str] = {}
+    values: dict[Key, dict[str, float]] = defaultdict(dict)
+    settings: dict[Key, dict[str, str]] = defaultdict(dict)
+    algorithms: dict[Key, str] = {}
     for record in records:
         source = record.info.get("source", {})
         if isinstance(source, list):  # a landscape between networks is a measure of none of them
@@ -85,16 +87,23 @@ def networks(records: Iterable[Record]) -> list[Network]:
         config: Any = {"algorithm": source["algorithm"]} if "algorithm" in source else record.config
         if source and "run" not in source:
             name = run = f"{record.run_id} ({source.get('file', 'weights')})"
-        if run not in names or not source:  # the number here of a run that is here
-            names[run] = name
+        if "step" in source:
+            name = f"{name} at step {source['step']}"
+        dataset = source.get("dataset") or _dataset(record.config) or trained_on.get(run) or "?"
+        key = (run, source.get("step"), dataset)
+        if key not in names or not source:  # the number here of a run that is here
+            names[key] = name
         if "algorithm" in config:
-            algorithms[run] = style.algorithm_key(config)
-        algorithms.setdefault(run, "?")
-        datasets[run] = str(source.get("dataset") or record.config.get("dataset", {}).get("name", "?"))
+            algorithms[key] = style.algorithm_key(config)
+        algorithms.setdefault(key, "?")
         numbers = {k: float(v) for k, v in record.result.items() if isinstance(v, (int, float))}
-        values[run] |= numbers
-        settings[run] |= {name: how for name in numbers if (how := _how_measured(name, record.config))}
-    return [Network(names[run], algorithms[run], values[run], datasets[run], settings[run]) for run in values]
+        values[key] |= numbers
+        settings[key] |= {name: how for name in numbers if (how := _how_measured(name, record.config))}
+    return [Network(names[key], algorithms[key], values[key], key[2], settings[key]) for key in values]
+
+
+def _dataset(config: Mapping[str, Any]) -> str | None:
+    return (config.get("dataset") or {}).get("name")
 
 
 def incomplete(records: Iterable[Record]) -> list[str]:

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from sacreddnn.report import style
-from sacreddnn.report.groups import Group, Record, group, mean_and_error
+from sacreddnn.report.groups import Group, Record, group, mean_and_error, named_apart
 from sacreddnn.report.labels import label_lines
 from sacreddnn.report.tables import local_energy
 
@@ -220,7 +220,7 @@ def _positions(record: Record, points: pd.DataFrame, axis: str) -> list[float]:
 
 
 def _groups(records: Iterable[Record], average_seeds: bool) -> list[Group]:
-    groups = group(records, average_seeds=average_seeds)
+    groups = named_apart(group(records, average_seeds=average_seeds))
     if average_seeds:
         return groups
     return [replace(one, label=f"run {one.records[0].run_id}: {one.label}") for one in groups]

@@ -45,8 +45,11 @@ def flatness(networks: Sequence[Info]) -> Figure:
                 draw(axes, info[name], label, color, marker)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    # a network may lack the curve of any one panel
+    drawn = [dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)) for axes in grid.flat]
+    handles = {name: panel[name] for name, *_ in _looks(networks) for panel in drawn if name in panel}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4),
+                  frameon=False)  # fmt: skip
     return figure
 
 

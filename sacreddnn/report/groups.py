@@ -10,7 +10,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -84,6 +84,15 @@ class Group:
     def seeds(self) -> list[int]:
         """One per record."""
         return [seed(record) for record in self.records]
+
+
+def named_apart(groups: Sequence[Group]) -> list[Group]:
+    """The groups with labels that tell them apart where nothing else does: with data set and model if those differ."""
+    parts = [names for names in ("model", "dataset") if len({getattr(one, names) for one in groups}) > 1]
+    words = [" on ".join(style.display_name(getattr(one, name)) for name in parts) for one in groups]
+    return [
+        replace(one, label=f"{one.label}, {word}") if word else one for one, word in zip(groups, words, strict=True)
+    ]
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -32,7 +32,7 @@ def add_choice(command: argparse.ArgumentParser) -> None:
         default=[],
         metavar="COND",
         help="only runs that meet all of these, "
-        "such as training.lr<0.1 algorithm.name=rsgd status=COMPLETED start_time>=2026-11-01",
+        "such as 'training.lr<0.1' algorithm.name=rsgd status=COMPLETED 'start_time>=2026-11-01' (< and > in quotes)",
     )
 
 

@@ -60,7 +60,8 @@ def test_error_bars_cover_the_truth_as_often_as_they_should():
     gammas = [40.0, 10.0, 2.5]
     options = {"num_steps": 150, "burn_in": 25, "num_reference": 20, "gammas": gammas, "step": 0.6}
     runs = [measure(seed=seed, **options) for seed in range(16)]
-    z = torch.stack([(run.value - closed_form(gammas)).abs() - run.quadrature_error for run in runs]).clamp_min(0)
+    assert all(run.quadrature_error.isnan().all() for run in runs)  # three couplings tell nothing of it
+    z = torch.stack([(run.value - closed_form(gammas)).abs() for run in runs])
     z = (z / torch.stack([run.standard_error for run in runs]))[:, 1:]
     assert z.square().mean().sqrt() < 1.6
     assert z.square().mean().sqrt() > 0.3

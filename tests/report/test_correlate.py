@@ -98,7 +98,7 @@ def measurement(number, **source):
     later = run(number)
     for part in (later.config, later.info, later.result):
         part.clear()
-    later.info["source"] = {"file": "center.pt", "algorithm": {"name": "sgd"}, **source}
+    later.info["source"] = {"file": "center.pt", "algorithm": {"name": "sgd"}, "dataset": "fashion_mnist", **source}
     later.result["hessian_trace"] = 5.0
     return later
 
@@ -115,6 +115,24 @@ def test_a_measurement_is_joined_to_the_run_of_its_uuid_not_of_its_number():
 def test_a_measurement_of_a_run_that_is_not_here_is_joined_to_none():
     networks = correlate.networks([measurement(9, run="7", uuid="0" * 32), run(7)])
     assert [(n.run, "hessian_trace" in n.values) for n in networks] == [("7", False), ("7", True)]
+
+
+def test_a_checkpoint_on_the_way_is_a_network_of_its_own():
+    seven = run(7, test=8.0)
+    early, final = measurement(9, run="7", uuid=seven.uuid, step=468), measurement(8, run="7", uuid=seven.uuid)
+    early.result.update({"test/center/error": 31.0, "hessian_trace": 70.0})
+    networks = {n.run: n.values for n in correlate.networks([seven, early, final])}
+    assert networks.keys() == {"7", "7 at step 468"}
+    assert (networks["7"]["test/center/error"], networks["7"]["hessian_trace"]) == (8.0, 5.0)
+    assert networks["7 at step 468"]["test/center/error"] == 31.0
+
+
+def test_errors_on_another_data_set_do_not_replace_those_of_the_training():
+    seven = run(7, test=8.0)
+    elsewhere = measurement(9, run="7", uuid=seven.uuid, dataset="mnist")
+    elsewhere.result["test/center/error"] = 88.0
+    networks = {n.dataset: n.values["test/center/error"] for n in correlate.networks([seven, elsewhere])}
+    assert networks == {"fashion_mnist": 8.0, "mnist": 88.0}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +183,7 @@ def test_measures_taken_in_different_ways_do_not_compare():
     """The local energy of a training and that measured later compare if they are of one kind, whatever the draws."""
     options = {"headline": 0.3, "noise": "multiplicative", "num_samples": 10}
     alike = [with_energy(n, options, "flatness") for n in range(1, 5)]
-    later = with_energy(5, {**options, "num_samples": 50}, "local_energy")
+    later = with_energy(5, {**options, "num_samples": 50, "draws_at_once": 4}, "local_energy")
     frame = correlate.correlate(correlate.networks([*alike, later]), measures=["local_energy"])
     assert frame.loc["local_energy", "networks"] == 5
     other = with_energy(5, {**options, "noise": "additive"}, "local_energy")

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from report_cases import SIGMAS, changed, demo, points, profile, run, seeded
 
 from sacreddnn.report import figures, style
+from sacreddnn.report.curve_table import curve_table
 from sacreddnn.report.labels import spread
 from sacreddnn.report.tables import comparison, to_text
 from sacreddnn.tracking.folder import Series
@@ -34,6 +35,14 @@ def test_single_runs_are_drawn_as_recorded():
     for record, line in zip(records, drawn.values(), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), record.metrics["gradient_evaluations"])
         np.testing.assert_array_equal(line.get_ydata(), record.metrics["value"])
+
+
+def test_one_algorithm_on_two_data_sets_is_two_names():
+    other = run(2)
+    other.config["dataset"]["name"] = "mnist"
+    assert list(lines(figures.learning_curves([run(1), other]))) == ["SGD, Fashion-MNIST", "SGD, MNIST"]
+    table = curve_table([run(1), other], "test/center/error", "epochs")
+    assert not table.duplicated(["label", "epochs"]).any()
 
 
 def test_seeds_are_a_mean_and_a_band():

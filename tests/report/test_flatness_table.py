@@ -89,6 +89,13 @@ def test_the_figure_has_a_panel_for_each_curve_and_a_line_a_network():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD, run 1", "SAM, run 2"]
 
 
+def test_the_legend_names_a_network_that_the_first_panel_lacks():
+    second = measured(2, "sam")
+    del second.info["local_energy"]
+    (legend,) = flatness([measured(1, "sgd").info, second.info]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["SGD, run 1", "SAM, run 2"]
+
+
 def test_networks_of_one_name_are_told_apart_in_the_legend():
     """Runs of two folders can have the same number."""
     networks = [dict(measured(number, "sgd").info) for number in (1, 2, 1)]

@@ -73,7 +73,7 @@ def test_the_runs_that_are_tabled_are_those_that_were_measured(place):
     assert report[1:] == ["flatness", "--from-disk", "--root", "results/flatness/runs", "1", "2", "3", "4", "--out",
                           "results/flatness"]  # fmt: skip
     measured = [word for line in asked[:4] for word in line.split() if word.startswith("run=")]
-    assert measured == [f"run=results/runs/{number}" for number in (41, 42, 43, 44)]
+    assert measured == [f"run=results/fashion_lenet/runs/{number}" for number in (41, 42, 43, 44)]
     for name, runs in (("line", (41, 43)), ("plane", (41, 42, 43)), ("random", (41,))):
-        wanted = ", ".join(f"results/runs/{number}" for number in runs)
+        wanted = ", ".join(f"results/fashion_lenet/runs/{number}" for number in runs)
         assert f"runs=[{wanted}] " in (place / f"results/flatness/{name}.png").read_text()
