@@ -117,7 +117,8 @@ class LiveMirror:
                 self._database = self._connect()
                 prepare(self._database)
                 self._mirror = Mirror(self._folder, self._database)
-            self._mirror.push()
+            if self._mirror.push().older:  # the run was begun again from an old copy of its folder
+                raise ValueError("the database has a later state of this run")
             self._points = self._mirror.points
         except Exception as error:  # whatever the database does, the run goes on
             told = reason_of(error) if isinstance(error, PyMongoError) else redact(" ".join(str(error).split()))[:300]

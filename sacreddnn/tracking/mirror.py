@@ -2,7 +2,8 @@
 
 The database is a function of the spool: every id is computed from the run's uuid, every write replaces or is
 guarded by what must be there before. So a write may be repeated, interrupted or raced at any point, and the
-same code serves the live run, its end, and the replay of everything after the database was lost.
+same code serves the live run, its end, and the replay of everything after the database was lost. Of two folders of
+one run, as a run and an earlier copy of it, the database keeps the later state.
 
     runs      _id, uuid, config, result, status, info.metrics, artifacts, .. ; `spool.digest` is written last
               and says which state of the folder the database has in full
@@ -14,6 +15,7 @@ same code serves the live run, its end, and the replay of everything after the d
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,16 @@ MAX_POINTS = 100_000  # of one metric in the database, 6.4 MB; a longer one is t
 
 @dataclass
 class Pushed:
-    """What one push wrote: `points` of metrics and `artifacts`; `changed` is False when all was there."""
+    """What one push wrote: `points` of metrics and `artifacts`.
+
+    `changed` is False when all was there; `older` is True when nothing was written, because the database has a
+    later state of the run.
+    """
 
     points: int = 0
     artifacts: int = 0
     changed: bool = False
+    older: bool = False
 
 
 class Mirror:
@@ -66,17 +73,36 @@ class Mirror:
         self._sent: dict[str, tuple[int, int]] = {}  # name: stride and number of points in the database
         self._stored: set[ObjectId] = set()
         self._uuid = ""
+        self._digest: str | None = None  # in the database when we last looked or wrote
 
     def push(self, *, force: bool = False) -> Pushed:
-        """Write what changed since the last push; everything, at the first one.
+        """Write what changed since the last push; everything, at the first one and after another wrote this run.
 
         Args:
-            force: write also when the database says that it has this state.
+            force: write also when the database says that it has this state, never over a later one.
 
         Raises:
             pymongo.errors.PyMongoError: the database is away; push again later.
+            ConnectionError: others write this run all the time; push again later.
             ValueError: a file of the folder cannot be read.
         """
+        for _ in range(3):
+            if (pushed := self._push(force)) is not None:
+                return pushed
+            # between the metrics of another, or its run document, stand ours now: let whoever is later write it all
+            self._database.runs.update_one({"_id": self.run_id}, {"$set": {"spool.digest": None}})
+            self._start_over()
+        raise ConnectionError(f"run {self._folder.name}: others write it into this database at the same time")
+
+    def _start_over(self) -> None:
+        """Take nothing for granted of what the database has."""
+        self.run_id = 0
+        self._unsent = set(self._metrics.series)
+        self._sent.clear()
+        self._stored.clear()
+
+    def _push(self, force: bool) -> Pushed | None:
+        """One push; None when another changed the run in the database meanwhile."""
         texts = mirrored.small_files(self._folder)
         changed, rewritten = self._metrics.refresh()
         self._unsent |= changed
@@ -86,7 +112,10 @@ class Mirror:
         first = not self.run_id
         if first:
             self._uuid = entry["uuid"]
-            if self._claim(entry) == digest and self._is_packed(entry, digest) and not force:
+            if not self._claim(entry):
+                self.run_id = 0
+                return Pushed(older=True)
+            if self._digest == digest and self._is_packed(entry, digest) and not force:
                 self.points = sum(len(series.steps) for series in self._metrics.series.values())
                 self._note_end(entry, digest)
                 return Pushed()
@@ -98,7 +127,10 @@ class Mirror:
         ]
         entry["spool"]["digest"] = digest
         # $set, because Omniboard keeps notes and tags in the same document
-        self._database.runs.update_one({"_id": self.run_id}, {"$set": fit(entry)}, upsert=True)
+        ours = {"_id": self.run_id, "spool.digest": self._digest}
+        if not self._database.runs.update_one(ours, {"$set": fit(entry)}).matched_count:
+            return None
+        self._digest = digest
         if first or pushed.artifacts:
             self._delete_earlier(entry["artifacts"])
         self._note_end(entry, digest)
@@ -109,15 +141,17 @@ class Mirror:
         if entry["status"] != "RUNNING":
             mirrored.note(self._folder, address(self._database), self.run_id, digest)
 
-    def _claim(self, entry: dict[str, Any]) -> str | None:
-        """Settle the run's number in this database; the digest of the state it has, None for a new run."""
+    def _claim(self, entry: dict[str, Any]) -> bool:
+        """Settle the run's number in this database and see which state it has; False when that is a later one."""
         runs = self._database.runs
         number = mirrored.read(self._folder).get(address(self._database), {}).get("run_id", entry["run_id"])
         while True:
-            if found := runs.find_one({"uuid": self._uuid}, {"spool": 1}):
+            fields = {"spool": 1, "attempts.start_time": 1, "heartbeat": 1}
+            if found := runs.find_one({"uuid": self._uuid}, fields):
                 self.run_id = found["_id"]
+                self._digest = found.get("spool", {}).get("digest")
                 mirrored.note(self._folder, address(self._database), self.run_id)
-                return found.get("spool", {}).get("digest")
+                return _progress(found) <= _progress(entry)
             try:
                 runs.insert_one({"_id": number} | fit(entry))
             except DuplicateKeyError:  # another machine has a run of this number
@@ -214,11 +248,16 @@ class Mirror:
 
 @dataclass
 class Replayed:
-    """Counts of a replay; `running` were left to their processes, `failed` has a line for each bad folder."""
+    """Counts of a replay.
+
+    `running` were left to their processes; of those `older` the database has a later state, which it keeps; `failed`
+    has a line for each bad folder.
+    """
 
     runs: int = 0
     unchanged: int = 0
     running: int = 0
+    older: int = 0
     points: int = 0
     artifacts: int = 0
     failed: list[str] = field(default_factory=list)
@@ -226,6 +265,7 @@ class Replayed:
     def __str__(self) -> str:
         text = f"{self.runs} runs replayed ({self.points} metric points, {self.artifacts} artifacts)"
         text += f", {self.unchanged} were there, {self.running} still running"
+        text += f", {self.older} older than what is there" if self.older else ""
         return text + "".join(f"\nnot replayed: {line}" for line in self.failed)
 
 
@@ -243,7 +283,8 @@ def replay(
 ) -> Replayed:
     """Bring the database in step with all run folders; what was done.
 
-    Runs that died while RUNNING become INTERRUPTED first. Doing it twice changes nothing.
+    Runs that died while RUNNING become INTERRUPTED first. Doing it twice changes nothing. A folder that is an older
+    copy of a run leaves the later state there, also with `force`.
 
     Args:
         root: the folder that holds all runs.
@@ -269,7 +310,8 @@ def replay(
             done.failed.append(f"{folder}: {' '.join(str(error).split())[:300]}")
             continue
         done.runs += pushed.changed
-        done.unchanged += not pushed.changed
+        done.older += pushed.older
+        done.unchanged += not (pushed.changed or pushed.older)
         done.points += pushed.points
         done.artifacts += pushed.artifacts
     return done
@@ -278,6 +320,13 @@ def replay(
 def object_id(*parts: str) -> ObjectId:
     """The id that these parts always have, in every database."""
     return ObjectId(hashlib.sha256("\0".join(parts).encode()).digest()[:12])
+
+
+def _progress(entry: Mapping[str, Any]) -> tuple[int, int, datetime]:
+    """How far a run is: attempts, lines of metrics and last sign of life, none of which ever gets less in a folder."""
+    lines, alive = entry.get("spool", {}).get("lines", 0), entry.get("heartbeat") or datetime.min
+    # the database keeps whole milliseconds
+    return len(entry.get("attempts") or []), lines, alive.replace(microsecond=alive.microsecond // 1000 * 1000)
 
 
 def _stride(num_points: int) -> int:

@@ -1,5 +1,6 @@
 import math
 import shutil
+import time
 
 import bson
 import gridfs
@@ -394,3 +395,99 @@ def test_a_folder_knows_whether_its_last_state_is_in_a_database(root, database):
     (run / "database.json").unlink()
     assert replay(root, database).unchanged == 1
     assert is_mirrored(run)
+
+
+def copied(folder, to):
+    """A copy of a run folder as a backup has it, in a root of its own."""
+    return shutil.copytree(folder, to / folder.name)
+
+
+def points(database):
+    return {one["name"]: len(one["steps"]) for one in database.metrics.find()}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_old_copy_does_not_replace_what_is_newer(root, tmp_path, database, force):
+    spool = Spool.create(root, {})
+    for step in range(100):
+        if step == 5:
+            copied(spool.folder, tmp_path / "copy")
+        spool.log("a", step, step)
+    spool.result({"a": 99})
+    spool.end("COMPLETED")
+    spool.close()
+    replay(root, database)
+    before = everything(database)
+    done = replay(tmp_path / "copy", database, force=force)
+    assert (done.runs, done.unchanged, done.older, done.failed) == (0, 0, 1, [])
+    assert "1 older than what is there" in str(done)
+    assert everything(database) == before
+    assert is_mirrored(spool.folder)
+    assert not is_mirrored(tmp_path / "copy" / "1")
+    assert (replay(root, database).unchanged, load(database)) == (1, load_spool(root))
+
+
+@pytest.mark.parametrize("state", ["fewer attempts", "fewer lines", "an earlier heartbeat"])
+def test_what_older_means_and_the_other_way_round_all_is_written(root, tmp_path, database, state):
+    spool = Spool.create(root, {})
+    spool.log("a", 1.0, 1)
+    copied(spool.folder, tmp_path / "copy")
+    time.sleep(0.002)  # the times in a database are whole milliseconds
+    if state == "fewer attempts":
+        spool.close()
+        spool = Spool.resume(spool.folder)
+    if state == "fewer lines":
+        spool.log("a", 2.0, 2)
+    spool.end("COMPLETED")
+    spool.close()
+    assert replay(tmp_path / "copy", database).runs == 1
+    assert database.runs.find_one()["status"] == "INTERRUPTED"
+    assert replay(root, database).runs == 1
+    assert replay(tmp_path / "copy", database).older == 1
+    assert database.runs.find_one()["status"] == "COMPLETED"
+    assert load(database) == load_spool(root)
+
+
+def test_a_copy_replayed_while_the_run_is_pushed_is_written_over_in_full(root, tmp_path, database, monkeypatch):
+    spool = Spool.create(root, {})
+    live = Mirror(spool.folder, database)
+    live.push()
+    for name in ("a", "b"):
+        spool.log(name, 0, 0)
+    copied(spool.folder, tmp_path / "copy")
+    write_metrics = Mirror._push_metrics
+
+    def overtaken(one):
+        """The copy has seen that it is further, and so is the run itself before the copy writes."""
+        if one is not live:
+            for step in range(1, 100):
+                spool.log("a", step, step)
+            live.push()
+        return write_metrics(one)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "_push_metrics", overtaken)
+        assert replay(tmp_path / "copy", database).older == 1
+    assert points(database) == {"a": 1, "b": 1}
+    spool.log("b", 1, 1)
+    spool.end("COMPLETED")
+    spool.close()
+    live.push()
+    assert points(database) == {"a": 100, "b": 2}
+    assert load(database) == load_spool(root)
+    assert replay(root, database).unchanged == 1
+
+
+def test_a_run_that_is_deleted_from_the_database_while_it_runs_comes_back_whole(root, database):
+    spool = Spool.create(root, {})
+    live = Mirror(spool.folder, database)
+    for name in ("a", "b"):
+        spool.log(name, 0, 0)
+    live.push()
+    for collection in (database.runs, database.metrics):
+        collection.delete_many({})
+    spool.log("a", 1, 1)
+    live.push()
+    spool.close()
+    assert points(database) == {"a": 2, "b": 1}
+    assert database.runs.find_one()["spool"]["digest"]

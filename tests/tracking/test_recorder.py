@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -341,6 +342,24 @@ def test_an_outage_is_told_once(tmp_path, capsys):
     live.end(0.1, 0)
     live._thread.join()
     assert capsys.readouterr().err.count("gone fishing") == 1
+
+
+def test_a_run_gone_on_from_an_old_copy_says_that_the_database_is_further(tmp_path, connect, capsys):
+    old = recorder(tmp_path, connect)
+    old.start(CONFIG)
+    shutil.copytree(tmp_path / "1", tmp_path / "old" / "1")
+    old.finish("INTERRUPTED")
+    new = recorder(tmp_path, connect, resume=1)
+    new.start(CONFIG)
+    for step in range(10):
+        new.log("a", step, step)
+    assert not new.finish()
+    late = recorder(tmp_path / "old", connect, resume=1)  # has two attempts then, too, and fewer points
+    late.start(CONFIG)
+    pending = late.finish()
+    assert (pending.runs, pending.reason) == (1, "the database has a later state of this run")
+    assert capsys.readouterr().err.count("they wait for a replay") == 1
+    in_database_exactly_once(tmp_path, connect)
 
 
 def test_a_beat_that_fails_stops_neither_run_nor_mirror(tmp_path, connect, capsys):
