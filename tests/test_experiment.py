@@ -237,6 +237,18 @@ def test_a_signal_saves_and_marks_interrupted(tmp_path, signum, status):
     assert len(list((tmp_path / "1/checkpoints").glob("step-*.pt"))) == 1
 
 
+def test_ctrl_c_while_a_complete_run_waits_for_its_database_leaves_it_complete(tmp_path):
+    process = start(tmp_path, "tracking.database=True", "tracking.mongo_url=mongodb://127.0.0.1:9/away")
+    record = tmp_path / "1/run.json"
+    wait_for(lambda: record.exists() and json.loads(record.read_text())["status"] == "COMPLETED", process)
+    time.sleep(0.5)  # it waits ten seconds
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 75
+    with process.stderr:
+        assert "(Ctrl-C while it waited for the database); they wait for a replay" in process.stderr.read()
+    assert json.loads(record.read_text())["status"] == "COMPLETED"
+
+
 def test_a_signal_while_flatness_is_measured_can_be_resumed(tmp_path):
     """The training is done and saved; only the measurement is repeated."""
     process = start(tmp_path, "training.epochs=1", "evaluation.flatness.num_samples=100000")

@@ -71,6 +71,7 @@ class LiveMirror:
         self._points = 0
         self._complete = False  # the last state is in the database
         self._ending = threading.Event()
+        self._over = threading.Event()  # the thread has ended, of whatever
         self._deadline = 0.0
         self._reason = "the run has just begun" if connect else "no database is configured"
         # a daemon: a connection that hangs must not keep the process from ending
@@ -78,22 +79,32 @@ class LiveMirror:
         self._thread.start()
 
     def end(self, seconds: float, num_points: int) -> Pending:
-        """Push the last state and stop; what could not be pushed within the time.
+        """Push the last state and stop; what could not be pushed within the time, or until Ctrl-C.
 
         Args:
             seconds: to wait at most.
             num_points: that the run has logged.
         """
-        self._deadline = time.monotonic() + seconds
-        self._ending.set()
-        self._thread.join(seconds)
-        reason = "the database does not answer in time" if self._thread.is_alive() else self._reason
-        if not self._complete:  # also if the thread died, of whatever
+        late = "the database does not answer in time"
+        try:
+            self._deadline = time.monotonic() + seconds
+            self._ending.set()
+            self._over.wait(seconds)  # not join: Python takes a thread whose join Ctrl-C broke off for ended
+        except KeyboardInterrupt:  # of somebody who does not want to wait; the run itself has ended
+            late = "Ctrl-C while it waited for the database"
+        reason = self._reason if self._over.is_set() else late
+        if not self._complete:  # also if the thread died
             reason = reason or "the mirror ended before the run"
         missing = max(num_points - self._points, 0) if reason else 0
         return Pending(runs=int(bool(reason)), points=missing, folder=self._folder, reason=reason)
 
     def _run(self) -> None:
+        try:
+            self._mirror_on()
+        finally:
+            self._over.set()
+
+    def _mirror_on(self) -> None:
         while True:
             self._push()
             if self._ending.wait(self._seconds):

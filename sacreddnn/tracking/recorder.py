@@ -146,7 +146,8 @@ class Recorder(sacred.observers.RunObserver):
     def finish(self, status: str = "COMPLETED", fail_trace: list[str] | None = None) -> Pending:
         """End the run and give the database a bounded time for the rest; what it still lacks.
 
-        The one line that says so goes to stderr. Doing it twice changes nothing.
+        The one line that says so goes to stderr. Doing it twice changes nothing: the first status stays, also when
+        the first call was broken off. Ctrl-C ends the wait for the database, not more.
 
         Args:
             status: COMPLETED, INTERRUPTED, FAILED or TIMEOUT.
@@ -154,8 +155,9 @@ class Recorder(sacred.observers.RunObserver):
         """
         if self.pending is None:
             spool = self._open()
-            spool.update(info=self.info)
-            spool.end(status, fail_trace=fail_trace)
+            spool.update(info=self.info)  # of a call that was broken off, it writes the status too
+            if spool.run["status"] == "RUNNING":
+                spool.end(status, fail_trace=fail_trace)
             assert self._live is not None
             self.pending = self._live.end(self.flush_seconds, spool.num_points)
             if self._events:  # before the folder is given up to whoever resumes the run

@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -125,6 +126,41 @@ def test_a_database_that_hangs_does_not_hold_the_run(tmp_path, capsys):
     assert (pending.points, pending.reason) == (1, "the database does not answer in time")
     release.set()
     one._live._thread.join()
+
+
+def test_ctrl_c_while_a_finished_run_waits_only_ends_the_wait(tmp_path, monkeypatch, capsys):
+    release = threading.Event()
+
+    def hang():
+        release.wait(20)
+        raise OSError("away")
+
+    one = recorder(tmp_path, hang)
+    one.start(CONFIG)
+    one.log("a", 1.0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(one._live._over, "wait", lambda seconds: signal.raise_signal(signal.SIGINT))
+        pending = one.finish()
+    assert (pending.points, pending.reason) == (1, "Ctrl-C while it waited for the database")
+    assert "wait for a replay" in capsys.readouterr().err
+    one.interrupted_event(None, "INTERRUPTED")
+    assert files.read_run(tmp_path / "1")["status"] == "COMPLETED"
+    release.set()
+    one._live._thread.join()
+
+
+def test_an_end_that_was_broken_off_keeps_its_status(tmp_path, monkeypatch):
+    one = recorder(tmp_path, None)
+    one.start(CONFIG)
+    with monkeypatch.context() as patch:
+        patch.setattr(one._live, "end", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            one.finish()
+    stop_time = files.read_run(tmp_path / "1")["stop_time"]
+    one.interrupted_event(None, "INTERRUPTED")
+    run = files.read_run(tmp_path / "1")
+    assert (run["status"], run["attempts"][0]["status"], run["stop_time"]) == ("COMPLETED", "COMPLETED", stop_time)
+    assert not files.is_running(tmp_path / "1")
 
 
 def test_several_runs_while_the_database_dies(tmp_path, connect, db_server):
