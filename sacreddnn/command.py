@@ -2,8 +2,9 @@
 
     YAML and command line -> Sacred -> the command's schema -> Recorder -> execute -> Recorder
 
-Exit status: 0 completed and recorded; 1 failed; 2 a config or command line that cannot be run; 75 completed, but not
-all of it has reached the database (`scripts/report.py replay` brings it there); 128 + signal: interrupted.
+Exit status: 0 completed and recorded; 1 failed, or the end could not be recorded; 2 a config or command line that
+cannot be run; 75 completed, but not all of it has reached the database (`scripts/report.py replay` brings it there);
+128 + signal: interrupted.
 """
 
 from __future__ import annotations
@@ -198,8 +199,11 @@ def _plain(value: Any) -> Any:
 
 def _report_end(command: Command, finished: Any, recorder: Recorder) -> int:
     """The last lines of a run: the numbers, where they are, and what the database still lacks."""
-    if finished is None or recorder.pending is None:  # print_config and its kind
-        return COMPLETED
+    if finished is None or finished.status != "COMPLETED" or recorder not in finished.observers:
+        return COMPLETED  # print_config and its kind
+    if recorder.pending is None:  # as on a full disk; the recorder has said what was in the way
+        hint = f"once that is mended, go on with resume={recorder.run_id}"
+        return _say(f"run {recorder.run_id}: the end of the run is not recorded; {hint}", FAILED)
     line = command.summary(command.check(_plain(finished.config)), finished.result)
     print(f"run {recorder.run_id}: {line}  ({recorder.folder})")
     if recorder.pending and recorder.connect:

@@ -249,6 +249,35 @@ def test_ctrl_c_while_a_complete_run_waits_for_its_database_leaves_it_complete(t
     assert json.loads(record.read_text())["status"] == "COMPLETED"
 
 
+FULL_AT_THE_END = """
+import errno, os, sys
+from sacreddnn import experiment
+from sacreddnn.tracking import spool
+
+def full(path, text, write=spool.write_atomic):
+    if path.name == "run.json" and '"status": "COMPLETED"' in text:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    write(path, text)
+
+spool.write_atomic = full
+sys.exit(experiment.main(sys.argv[1:]))
+"""
+
+
+def test_a_disk_that_is_full_at_the_very_end_fails_the_run_and_it_is_resumed(tmp_path):
+    words = ["train.py", "with", *SMALL, f"tracking.root={tmp_path}"]
+    done = subprocess.run([sys.executable, "-c", FULL_AT_THE_END, *words], stderr=subprocess.PIPE, text=True,
+                          check=False, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    not_recorded, hint = [line for line in done.stderr.splitlines() if line.startswith("run 1: ")]
+    assert "not recorded: [Errno 28] No space left on device" in not_recorded
+    assert hint.endswith("go on with resume=1")
+    assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "RUNNING"
+    assert experiment.main(["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]) == 0
+    assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "COMPLETED"
+
+
 def test_a_signal_while_flatness_is_measured_can_be_resumed(tmp_path):
     """The training is done and saved; only the measurement is repeated."""
     process = start(tmp_path, "training.epochs=1", "evaluation.flatness.num_samples=100000")

@@ -33,11 +33,15 @@ def now() -> str:
 def write_atomic(path: Path, text: str) -> None:
     """Replace a file so that a reader, or a crash, finds the old content or the new one, nothing between."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    with aside.open("w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:  # a full disk has no room for halves
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def mongo_password() -> str | None:

@@ -219,17 +219,20 @@ class Recorder(sacred.observers.RunObserver):
 
     def completed_event(self, stop_time: datetime, result: Any) -> None:
         """End the run; a result that is not a mapping is recorded under ``result``."""
-        if result is not None and self.pending is None:
-            self.result(result if isinstance(result, Mapping) else {"result": result})
-        self._finish("COMPLETED")
+        with self._reported():
+            if result is not None and self.pending is None:
+                self.result(result if isinstance(result, Mapping) else {"result": result})
+            self._finish("COMPLETED")
 
     def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
         """End the run as INTERRUPTED or TIMEOUT."""
-        self._finish(status)
+        with self._reported():
+            self._finish(status)
 
     def failed_event(self, fail_time: datetime, fail_trace: list[str]) -> None:
         """End the run as FAILED."""
-        self._finish("FAILED", fail_trace)
+        with self._reported():
+            self._finish("FAILED", fail_trace)
 
     def artifact_event(self, name: str, filename: str, metadata: Any = None, content_type: str | None = None) -> None:
         """Add a file to the record."""

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacreddnn.tracking.document import decoded, encodable
-from sacreddnn.tracking.plain import capped, check_no_password, finite, flat, plain, redact, scalar
+from sacreddnn.tracking.plain import capped, check_no_password, finite, flat, plain, redact, scalar, write_atomic
 
 
 def test_plain_turns_numbers_of_other_libraries_into_python():
@@ -135,3 +136,16 @@ def test_keys_survive_the_database(value):
 
 def test_huge_integers_become_floats():
     assert encodable({"seed": 2**70}) == {"seed": float(2**70)}
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_beside_it(tmp_path, monkeypatch):
+    write_atomic(tmp_path / "a", "old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "a", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
