@@ -30,9 +30,10 @@ def is_held(path: Path) -> bool:
 def take(path: Path) -> int | None:
     """A descriptor that holds the lock until it is closed, None when another has it.
 
-    It waits a quarter of a second, because `is_held` takes the lock for a moment.
+    It waits a quarter of a second, because `is_held` takes the lock for a moment. The file is readable for those whom
+    the umask lets, because other users of a shared folder ask `is_held` too.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     for _ in range(6):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

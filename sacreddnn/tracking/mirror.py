@@ -283,8 +283,8 @@ def replay(
 ) -> Replayed:
     """Bring the database in step with all run folders; what was done.
 
-    Runs that died while RUNNING become INTERRUPTED first. Doing it twice changes nothing. A folder that is an older
-    copy of a run leaves the later state there, also with `force`.
+    Runs that died while RUNNING become INTERRUPTED first, where their folders can be written. Doing it twice changes
+    nothing. A folder that is an older copy of a run leaves the later state there, also with `force`.
 
     Args:
         root: the folder that holds all runs.
@@ -299,10 +299,10 @@ def replay(
     close_stale(root)
     done = Replayed()
     for folder in files.folders(root) if runs is None else runs:
-        if files.is_running(folder):
-            done.running += 1
-            continue
         try:
+            if files.is_running(folder):
+                done.running += 1
+                continue
             pushed = mirror(folder, database, force=force)
         except AutoReconnect:
             raise

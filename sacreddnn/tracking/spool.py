@@ -64,11 +64,14 @@ def reserve(root: str | Path) -> int:
 
 
 def close_stale(root: str | Path) -> list[int]:
-    """The ids of the runs that were marked RUNNING without a living process, now marked INTERRUPTED."""
+    """The ids of the runs that were marked RUNNING without a living process, now marked INTERRUPTED.
+
+    A folder that is damaged or cannot be written, as on a read-only disk or of another user, stays as it is.
+    """
     closed = []
     for folder in files.folders(root):
-        if files.read_run(folder).get("status") == "RUNNING" and not files.is_running(folder):
-            with contextlib.suppress(RunBusyError):  # it was resumed this very moment
+        with contextlib.suppress(ValueError, OSError):  # OSError also when it was resumed this very moment
+            if files.read_run(folder).get("status") == "RUNNING" and not files.is_running(folder):
                 Spool(folder).close()
                 closed.append(int(folder.name))
     return closed
@@ -91,7 +94,17 @@ class Spool:
     def __init__(self, folder: Path):
         self.folder = folder
         self._guard = threading.Lock()  # the heartbeat thread and the main thread both write
+        self._metrics = -1
         self._lock = self._take_lock()
+        try:
+            self._read()
+        except BaseException:  # or the run would count as running as long as this process lives
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        """Heal the folder and take up what it has."""
+        folder = self.folder
         self._heal()
         self._metrics = os.open(folder / files.METRICS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._torn = False
@@ -297,10 +310,10 @@ class Spool:
 
     def close(self) -> None:
         """Release the run for other processes."""
-        if self._lock >= 0:
-            os.close(self._metrics)
-            os.close(self._lock)
-            self._metrics = self._lock = -1
+        for descriptor in (self._metrics, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._metrics = self._lock = -1
 
     def _take_lock(self) -> int:
         if (descriptor := locks.take(self.folder / files.LOCK)) is not None:

@@ -6,7 +6,7 @@ import bson
 import gridfs
 import pytest
 
-from sacreddnn.tracking import document, folder, mirror, packed
+from sacreddnn.tracking import document, folder, locks, mirror, packed
 from sacreddnn.tracking.database import prepare
 from sacreddnn.tracking.mirror import Mirror, replay
 from sacreddnn.tracking.mirrored import is_mirrored
@@ -241,6 +241,48 @@ def test_a_broken_folder_does_not_keep_the_others_out(root, database):
     assert done.runs == 2
     assert len(done.failed) == 1
     assert str(root / "2") in str(done)
+
+
+def test_a_damaged_record_does_not_keep_the_others_out(root, database):
+    for _ in range(3):
+        record(root)
+    (root / "2" / "run.json").write_text('{"run_id": 2, "uu')
+    done = replay(root, database)
+    assert done.runs == 2
+    (line,) = done.failed
+    assert "run.json: not JSON" in line
+
+
+def test_runs_of_an_archive_that_cannot_be_written_are_replayed_as_they_are(root, database, monkeypatch):
+    record(root)
+    Spool.create(root, {"died": True}).close()
+    record(root)
+
+    def read_only(path):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("sacreddnn.tracking.locks.take", read_only)
+    done = replay(root, database)
+    assert (done.runs, done.failed) == (3, [])
+    assert [one["status"] for one in database.runs.find(sort=[("_id", 1)])] == ["COMPLETED", "RUNNING", "COMPLETED"]
+
+
+def test_a_lock_that_cannot_be_read_does_not_keep_the_others_out(root, database, monkeypatch):
+    for _ in range(3):
+        record(root)
+    is_held = locks.is_held
+
+    def of_another_user(path):
+        if path.parent.name == "1":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_held(path)
+
+    monkeypatch.setattr(locks, "is_held", of_another_user)
+    done = replay(root, database)
+    assert done.runs == 2
+    (line,) = done.failed
+    assert "Permission denied" in line
+    assert "1/lock" in line
 
 
 def improve(run):

@@ -234,6 +234,28 @@ def test_a_living_run_is_not_stale(spool):
     assert close_stale(spool.folder.parent) == []
 
 
+def test_other_users_of_a_shared_folder_may_ask_whether_a_run_is_running(tmp_path):
+    before = os.umask(0o022)
+    try:
+        Spool.create(tmp_path, {}).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "1" / "lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_run_that_cannot_be_opened_does_not_stay_locked(tmp_path, monkeypatch):
+    Spool.create(tmp_path, {}).close()
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sacreddnn.tracking.spool.write_atomic", full)
+    assert close_stale(tmp_path) == []
+    assert not files.is_running(tmp_path / "1")
+    monkeypatch.undo()
+    assert close_stale(tmp_path) == [1]
+
+
 def test_output_is_capped(spool):
     spool.output("begin" + "x" * 3_000_000 + "end")
     output = files.read_output(spool.folder)
