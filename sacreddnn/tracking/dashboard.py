@@ -219,7 +219,8 @@ def _start(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     status: dict[str, Any] = server.status(arguments.folder)
-    state = f"running at {status['uri']} (process {status['pid']})" if status["running"] else "not running"
+    where = f"running at {status['uri'] or 'an unknown address'} (process {status['pid'] or 'unknown'})"
+    state = where if status["running"] else "not running"
     print(f"{arguments.folder}: {state}, {status['bytes'] / 2**20:.1f} MiB")
     return 0
 

@@ -5,7 +5,8 @@ Two locks in the folder keep order among any number of processes:
 
     start.lock   held while a process looks whether a server runs, and starts one
     server.lock  inherited by the server itself: the kernel holds it exactly as long as the server lives, so
-                 "does it run" needs no process id, which could be another's by now
+                 "does it run" needs no process id, which could be another's by now; it contains the process id,
+                 which is the server's while the lock is held
 
 A server that died is started again on its old port, so that connected clients find it.
 """
@@ -53,23 +54,21 @@ def start(folder: str | Path) -> str:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     with locks.locked(folder / "start.lock"):
-        known = read_json(folder / "server.json")
+        known, before = _known(folder), read_json(folder / "server.json")
         deadline = time.monotonic() + START_SECONDS
         while _is_alive(folder):  # for a moment also while it dies
             if "uri" in known and _answers(known["uri"], 0.5):
                 return known["uri"]
             if time.monotonic() > deadline:
-                raise ServerError(
-                    f"the embedded database in {folder} runs (process {known.get('pid')}) "
-                    "but does not answer; stop it and start again"
-                )
+                raise ServerError(f"the embedded database in {folder} runs but does not answer; {_how_to_end(folder)}")
+            time.sleep(0.05)
         if importlib.util.find_spec("secantus") is None:
             raise ServerError(
                 "the embedded database is not installed: pip install 'sacreddnn[embedded]', or set "
                 "tracking.mongo_url to a MongoDB; runs are kept on disk until then"
             )
         # the old port first; another program may have taken it meanwhile
-        ports = [known["port"], _free_port()] if "port" in known else [_free_port(), _free_port()]
+        ports = [before["port"], _free_port()] if "port" in before else [_free_port(), _free_port()]
         for port in ports:
             if uri := _launch(folder, port):
                 return uri
@@ -82,7 +81,7 @@ def stop(folder: str | Path) -> bool:
     """True when a server ran and has ended, False when none ran.
 
     Raises:
-        ServerError: it survived SIGTERM and SIGKILL.
+        ServerError: it survived SIGTERM and SIGKILL, or its process is not known.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
@@ -90,7 +89,8 @@ def stop(folder: str | Path) -> bool:
     with locks.locked(folder / "start.lock"):
         if not _is_alive(folder):
             return False
-        pid = read_json(folder / "server.json")["pid"]
+        if (pid := _holder(folder)) is None:
+            raise ServerError(f"the embedded database in {folder} runs as an unknown process; {_how_to_end(folder)}")
         for number in (signal.SIGTERM, signal.SIGKILL):
             os.kill(pid, number)
             deadline = time.monotonic() + STOP_SECONDS
@@ -113,17 +113,17 @@ def revive(folder: str | Path) -> str | None:
     """
     folder = Path(folder).resolve()
     if _is_alive(folder):
-        return read_json(folder / "server.json").get("uri")
+        return _known(folder).get("uri")
     return None if read_json(folder / "server.json").get("stopped") else start(folder)
 
 
 def status(folder: str | Path) -> dict[str, Any]:
-    """What is known of the folder's server: `running`, `pid`, `port`, `uri`, and `bytes` on disk."""
+    """What is known of the folder's server: `running`, `pid`, `port`, `uri`, None if unknown, and `bytes` on disk."""
     folder = Path(folder).resolve()
     running = _is_alive(folder)
     size = sum(path.stat().st_size for path in folder.glob("wt/**/*") if path.is_file())
-    known = read_json(folder / "server.json") if running else {"pid": None, "port": None, "uri": None}
-    return {"running": running, **known, "bytes": size}
+    known = _known(folder) if running else {}
+    return {"running": running, "pid": None, "port": None, "uri": None, **known, "bytes": size}
 
 
 def _launch(folder: Path, port: int) -> str | None:
@@ -137,6 +137,7 @@ def _launch(folder: Path, port: int) -> str | None:
     if (lock := locks.take(folder / "server.lock")) is None:
         return None
     try:
+        os.ftruncate(lock, 0)  # from now on there is no process id but that of this server
         with (folder / "server.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -148,12 +149,19 @@ def _launch(folder: Path, port: int) -> str | None:
                 pass_fds=[lock],
                 start_new_session=True,  # Ctrl-C ends the run, not the database
             )
+        # lives on without us; Popen would warn of that when it is collected
+        process.returncode = 0
+        uri = f"mongodb://{HOST}:{port}/?directConnection=true&w=1&journal=true"
+        known = {"pid": process.pid, "port": port, "uri": uri}
+        try:
+            os.pwrite(lock, str(process.pid).encode(), 0)
+            write_atomic(folder / "server.json", json.dumps(known, indent=1) + "\n")
+        except BaseException:  # a full disk: nobody could find it
+            os.kill(process.pid, signal.SIGKILL)
+            os.waitpid(process.pid, 0)
+            raise
     finally:
         os.close(lock)  # closed here, still held by the server
-    # lives on without us; Popen would warn of that when it is collected
-    process.returncode = 0
-    uri = f"mongodb://{HOST}:{port}/?directConnection=true&w=1&journal=true"
-    write_atomic(folder / "server.json", json.dumps({"pid": process.pid, "port": port, "uri": uri}, indent=1) + "\n")
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(ChildProcessError):
@@ -164,6 +172,27 @@ def _launch(folder: Path, port: int) -> str | None:
             return uri
     os.kill(process.pid, signal.SIGKILL)
     return None
+
+
+def _holder(folder: Path) -> int | None:
+    """The process id of the server that holds the lock; None when whoever started it did not get to write it."""
+    try:
+        text = (folder / "server.lock").read_text()
+    except FileNotFoundError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    """The `pid` of the server that lives, with its `port` and `uri` unless server.json is about an earlier one."""
+    known, pid = read_json(folder / "server.json"), _holder(folder)
+    return (known if pid in (None, known.get("pid")) else {}) | {"pid": pid}
+
+
+def _how_to_end(folder: Path) -> str:
+    if pid := _holder(folder):
+        return f"end process {pid} (python scripts/dashboard.py stop), then say it again"
+    return f"find the process that holds {folder / 'server.lock'} (fuser or lsof) and end it, then say it again"
 
 
 def _is_alive(folder: Path) -> bool:

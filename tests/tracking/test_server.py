@@ -1,12 +1,14 @@
+import json
 import multiprocessing
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
 
-from sacreddnn.tracking import database, server
+from sacreddnn.tracking import dashboard, database, locks, server
 
 
 @pytest.fixture
@@ -56,6 +58,73 @@ def test_a_port_that_was_taken_meanwhile(folder):
         uri = server.start(folder)
     assert f":{port}/" not in uri
     assert server.status(folder)["running"]
+
+
+@pytest.fixture
+def unknown(tmp_path):
+    """A folder whose lock is held by a process of which nothing is written, and an unrelated process."""
+    folder = tmp_path / "database"
+    folder.mkdir()
+    lock = locks.take(folder / "server.lock")
+    holder = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
+    os.close(lock)
+    other = subprocess.Popen(["sleep", "600"])
+    yield folder, other
+    for process in (holder, other):
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_server_of_which_nothing_is_written_is_left_alone_and_named_by_its_lock(
+    unknown, monkeypatch, capsys, earlier
+):
+    folder, other = unknown
+    if earlier:  # of a server that died; its process id is another program's by now
+        about = {"pid": other.pid, "port": 9, "uri": "mongodb://127.0.0.1:9/?directConnection=true"}
+        (folder / "server.json").write_text(json.dumps(about))
+    monkeypatch.setattr(server, "START_SECONDS", 0.1)
+    for call in (server.start, server.stop):
+        with pytest.raises(server.ServerError, match=r"runs .*holds .*server\.lock \(fuser or lsof\)") as caught:
+            call(folder)
+        assert str(other.pid) not in str(caught.value)
+    assert other.poll() is None
+    about = server.status(folder)
+    assert (about["running"], about["pid"]) == (True, None)
+    assert dashboard.main(["stop", "--folder", str(folder)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "server.lock" in line
+    assert dashboard.main(["status", "--folder", str(folder)]) == 0
+    assert "(process unknown)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_server_whose_starter_died_before_it_wrote_the_file_is_stopped(folder, monkeypatch, earlier):
+    server.start(folder)
+    pid = server.status(folder)["pid"]
+    (folder / "server.json").unlink()
+    if earlier:
+        about = {"pid": 2**22 + 1, "port": 9, "uri": "mongodb://127.0.0.1:9/"}
+        (folder / "server.json").write_text(json.dumps(about))
+    about = server.status(folder)
+    assert (about["running"], about["pid"], about["uri"]) == (True, pid, None)
+    monkeypatch.setattr(server, "START_SECONDS", 0.1)
+    with pytest.raises(server.ServerError, match=f"end process {pid} "):
+        server.start(folder)
+    assert server.stop(folder)
+    assert not server.status(folder)["running"]
+
+
+def test_a_server_that_cannot_be_written_down_is_ended(folder, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "write_atomic", full)
+        with pytest.raises(OSError, match="No space"):
+            server.start(folder)
+    assert not server.status(folder)["running"]
+    server.start(folder)
 
 
 def test_a_config_in_the_current_folder_is_not_read(folder, tmp_path, monkeypatch):
