@@ -89,7 +89,12 @@ def _kinds(network: nn.Module, config: LocalEnergyConfig) -> Iterator[tuple[str,
 
 
 def _reestimation(clean: Clean) -> Callable[[nn.Module], None]:
-    return partial(batchnorm.reestimate, batches=_batches(clean("train", BATCHNORM_EXAMPLES)))
+    return partial(batchnorm.reestimate, batches=_batches(statistics_view(clean)))
+
+
+def statistics_view(clean: Clean) -> CleanBatches:
+    """The training images over which batch-norm statistics are re-estimated: the same ones for all networks."""
+    return clean("train", BATCHNORM_EXAMPLES).in_random_order()
 
 
 def _batches(view: CleanBatches) -> Any:

@@ -49,7 +49,8 @@ def execute(config: LandscapeConfig, recorder: Recorder) -> Result:
     with StopRequest():
         targets = load(config)
         origins = [target.origin for target in targets]
-        view = targets[0].clean(config.split, config.num_examples)
+        # in random order, because statistics are estimated on these minibatches where they are of the training set
+        view = targets[0].clean(config.split, config.num_examples).in_random_order()
         result, cut = measure(config, targets, list(view))
         result |= {"smallest_loss": cut.loss.min().item(), "smallest_error": cut.error.min().item()}
         kept = {
@@ -94,7 +95,7 @@ def measure(config: LandscapeConfig, targets: list[RecordedNetwork], batches: li
     networks = [target.network for target in targets]
     statistics = None
     if config.batch_norm == "reestimated" and config.split != "train" and has_batch_norm(networks[0]):
-        statistics = list(targets[0].clean("train", config.num_examples))
+        statistics = list(targets[0].clean("train", config.num_examples).in_random_order())
     if len(networks) == 1:
         return {}, landscape.random_cut(
             networks[0], batches, radius=config.radius, num_points=config.num_points,

@@ -162,7 +162,7 @@ def _centers(session: Session) -> Iterator[tuple[str, nn.Module]]:
 
 def _reestimate(session: Session, network: nn.Module) -> None:
     if batchnorm.has_batch_norm(network):
-        batchnorm.reestimate(network, session.clean("train", energy_profile.BATCHNORM_EXAMPLES))
+        batchnorm.reestimate(network, energy_profile.statistics_view(session.clean))
 
 
 def record_epoch(session: Session, recorder: Recorder | None) -> None:

@@ -77,7 +77,8 @@ def test_statistics_are_those_of_training_images_on_either_split():
     """Batch norm is never estimated on the test images that it is then tested on."""
     network = tiny_network()
     images = {"train": tiny_batches(2), "test": [(3 * inputs + 1, targets) for inputs, targets in tiny_batches(2)]}
-    target = SimpleNamespace(network=network, clean=lambda split, limit: images[split])
+    view = SimpleNamespace(in_random_order=lambda: images["train"])
+    target = SimpleNamespace(network=network, clean=lambda split, limit: {"train": view}[split])
     config = LandscapeConfig(runs=[1], num_points=3, dimensions=1, split="test")
     _, found = landscape_command.measure(config, [target], images["test"])
     options = {"num_points": 3, "dimensions": 1, "batch_norm": "reestimated"}

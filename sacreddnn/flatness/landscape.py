@@ -55,7 +55,8 @@ def line(
         positions: values of t; by default 21 from 0 to 1.
         batch_norm: "reestimated": running statistics are those of the batches at each point; between networks, those
             in between are of no network. "running": interpolated like the weights. Of no effect without batch norm.
-        statistics: batches to re-estimate on, by default the same; minibatches smaller than the first are left out.
+        statistics: batches to re-estimate on, by default the same. Each should be drawn from all classes, as those of
+            `recorded.clean("train").in_random_order()` are; minibatches smaller than the first are left out.
         loss: (outputs, targets) -> loss of each sample, shape (n,).
 
     Raises:
@@ -109,7 +110,7 @@ def plane(
         num_points: >= 2 along each axis.
         border: >= 0, how far the grid goes beyond the networks, relative to their extent.
         batch_norm: as for `line`; "running" continues the statistics linearly, variances not below 0.
-        statistics: batches to re-estimate on, by default the same.
+        statistics: as for `line`.
         loss: (outputs, targets) -> loss of each sample, shape (n,).
 
     Cost: num_points^2 points, each as for `line`; memory 8 vectors of N weights.
@@ -173,7 +174,7 @@ def random_cut(
         dimensions: 1 or 2.
         seed: of the directions.
         batch_norm: as for `line`; "running" keeps the network's own statistics.
-        statistics: batches to re-estimate on, by default the same.
+        statistics: as for `line`.
         loss: (outputs, targets) -> loss of each sample, shape (n,).
 
     Cost: num_points^dimensions points, each as for `line`; memory 7 vectors of N weights.

@@ -78,6 +78,7 @@ def all_networks(networks: Sequence[nn.Module], algorithm: Algorithm) -> list[nn
 def reestimate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Replace the running statistics by their averages over the batches at the present weights. One forward pass.
 
+    Each batch should be drawn from all classes: variances are those within batches (`CleanBatches.in_random_order`).
     The same network and batches give the same statistics, dropout included. Batches smaller than the first are left
     out: each counts the same, and batch norm cannot take a batch of one. Modes and momenta are put back.
     """

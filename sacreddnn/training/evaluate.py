@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from sacreddnn.collective import Group
 from sacreddnn.data.dataset import Split
+from sacreddnn.data.seeds import generator_for
 
 
 class CleanBatches:
@@ -31,6 +33,21 @@ class CleanBatches:
         if self.num_examples < len(split):
             spaced = torch.linspace(0, len(split) - 1, self.num_examples, dtype=torch.float64)
             self.rows = spaced.round().long().to(split.labels.device)
+
+    def in_random_order(self) -> CleanBatches:
+        """The same samples in an order that is drawn once and for all, in minibatches of one size: for batch norm.
+
+        A minibatch of a data set that is stored class by class holds a few classes only, and the mean of its variances
+        misses what lies between classes. The order depends on the number of samples alone, so networks compared with
+        each other see the same minibatches. A last, smaller one may hold what does not divide evenly: a few samples.
+        """
+        view = copy.copy(self)
+        n = self.num_examples
+        order = torch.randperm(n, generator=generator_for("batch-norm statistics")).to(self.split.labels.device)
+        view.rows = order if self.rows is None else self.rows[order]
+        even = n // math.ceil(n / self.batch_size)
+        view.batch_size = max(even, min(self.batch_size, 2))  # batch norm cannot take a batch of one
+        return view
 
     @property
     def num_bytes(self) -> int:

@@ -39,7 +39,8 @@ def test_evaluation_counts_every_sample_once():
     assert "top5_error" not in values
     network.train()
     part = evaluate(network, CleanBatches(Split(images, labels), clean, batch_size=5, limit=7))
-    assert part["error"] == pytest.approx(100 * (outputs[:7].argmax(1) != labels[:7]).float().mean().item())
+    rows = torch.linspace(0, 22, 7).round().long()
+    assert part["error"] == pytest.approx(100 * (outputs[rows].argmax(1) != labels[rows]).float().mean().item())
     assert network.training
 
 
@@ -53,6 +54,24 @@ def test_a_part_of_a_split_is_spread_over_it():
     assert torch.equal(inputs[:, 0, 0, 0].long(), targets)
     resized = CleanBatches(Split(images, labels), lambda x: x.float().repeat(1, 1, 2, 1), 7, 50)
     assert resized.num_bytes == 4 * 50 * 32
+
+
+def test_in_random_order_every_minibatch_has_all_classes_and_none_is_lost():
+    labels = torch.arange(10).repeat_interleave(150)
+    images = torch.arange(1500).div(6, rounding_mode="floor").to(torch.uint8).view(-1, 1, 1, 1)
+    view = CleanBatches(Split(images, labels), lambda x: x, batch_size=1000)
+    shuffled = view.in_random_order()
+    assert [len(targets) for _, targets in view] == [1000, 500]
+    assert [len(targets) for _, targets in shuffled] == [750, 750]  # a smaller one would not count
+    for (inputs, targets), (again, _) in zip(shuffled, view.in_random_order(), strict=True):
+        assert targets.bincount(minlength=10).min() > 40
+        assert torch.equal(inputs, again)
+    stored, drawn = (torch.cat([inputs for inputs, _ in batches]).flatten() for batches in (view, shuffled))
+    assert torch.equal(stored, drawn.sort().values)
+    part = CleanBatches(Split(images, labels), lambda x: x, batch_size=7, limit=30).in_random_order()
+    assert torch.cat([targets for _, targets in part]).bincount().tolist() == [3] * 10
+    pairs = CleanBatches(Split(images, labels), lambda x: x, batch_size=2, limit=7).in_random_order()
+    assert [len(targets) for _, targets in pairs] == [2, 2, 2, 1]
 
 
 def test_top5_and_nan_outputs():
