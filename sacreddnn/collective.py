@@ -52,6 +52,9 @@ class Group:
         """The largest of each value over all processes."""
         return list(values)
 
+    def wait(self) -> None:
+        """Go on when all processes have come here, as late as that may be: one of them may be at work alone."""
+
     def collect(self, states: list[Any]) -> list[Any] | None:
         """One state per replica of this process -> of all y replicas, in order, on rank 0; None elsewhere."""
         return states

@@ -175,10 +175,12 @@ def record_epoch(session: Session, recorder: Recorder | None) -> None:
         values |= evaluate_networks(session, config.num_train, session.dtype)
     flatness = config.flatness
     center = center_network(session) if flatness.every and epoch % flatness.every == 0 else None  # all processes' work
+    if center is not None:
+        if recorder is not None:
+            values |= energy_profile.during_training(center, session.clean, flatness)
+        training.group.wait()
     if recorder is None:
         return
-    if center is not None:
-        values |= energy_profile.during_training(center, session.clean, flatness)
     for name, value in values.items():
         recorder.log(name, value, epoch, training.algorithm.gradient_evaluations)
     line = f"epoch {epoch}/{training.num_epochs}: loss {values['train/minibatch/loss']:.4f}"

@@ -26,6 +26,7 @@ from torch import Tensor
 from sacreddnn.collective import Group
 
 START_SECONDS = 600  # to wait for all processes to start, and for rank 0 to read the config and open the record
+MEASURE_SECONDS = 24 * 3600  # to wait for rank 0 while it alone measures
 
 
 class ProcessLost(ConnectionError):
@@ -143,7 +144,8 @@ class ProcessGroup(Group):
 
     Args:
         num_replicas: y.
-        timeout: seconds after which a process that does not answer counts as lost. One that ended is noticed at once.
+        timeout: seconds after which a process that does not answer counts as lost (in `wait`: a day). One that ended is
+            noticed at once.
     """
 
     def __init__(self, num_replicas: int, timeout: float) -> None:
@@ -154,7 +156,9 @@ class ProcessGroup(Group):
         _wait_for_all()  # one may have had to fetch its data first
         ranks = torch.arange(self.size).view(-1, parts)  # those of one replica, or of several, stand in one row
         with lost_processes():
-            self._all, _ = dist.new_subgroups_by_enumeration([ranks.flatten().tolist()], timedelta(seconds=timeout))
+            everyone = [ranks.flatten().tolist()]
+            self._all, _ = dist.new_subgroups_by_enumeration(everyone, timedelta(seconds=timeout))
+            self._patient, _ = dist.new_subgroups_by_enumeration(everyone, timedelta(seconds=MEASURE_SECONDS))
             self._of_replica, _ = dist.new_subgroups_by_enumeration(ranks.tolist(), timedelta(seconds=timeout))
             self._of_part, _ = dist.new_subgroups_by_enumeration(ranks.T.tolist(), timedelta(seconds=timeout))
 
@@ -179,6 +183,10 @@ class ProcessGroup(Group):
     def largest(self, *values: float) -> list[float]:
         """The largest of each value over all processes; NaN counts as nothing."""
         return self._reduce(torch.tensor(values, dtype=torch.float64), self._all, dist.ReduceOp.MAX).tolist()
+
+    def wait(self) -> None:
+        """Go on when all processes have come here, as late as that may be: one of them may be at work alone."""
+        self._reduce(torch.zeros(1), self._patient)
 
     def collect(self, states: list[Any]) -> list[Any] | None:
         """One state per replica of this process -> of all y replicas, in order, on rank 0; None elsewhere."""

@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 import sys
+import time
 
 import pytest
 import torch
@@ -169,6 +170,14 @@ def check_the_gradient_of_a_linear_network_is_exact(size):
 
     for a, b in zip(gradient(ProcessGroup(1, 60)), gradient(Group(1)), strict=True):
         assert torch.equal(a, b)
+
+
+def check_one_process_may_be_at_work_alone_for_longer_than_the_timeout(size):
+    if size == 2:
+        group = ProcessGroup(size, 5)
+        if dist.get_rank() == 0:
+            time.sleep(7)
+        group.wait()
 
 
 def check_all_stop_at_the_same_step(size):

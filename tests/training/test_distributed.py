@@ -7,12 +7,16 @@ import signal
 import subprocess
 import time
 import uuid
+from types import SimpleNamespace
 
 import pytest
 import ranks
 import torch
 
 from sacreddnn import experiment
+from sacreddnn.build import build
+from sacreddnn.config import check
+from sacreddnn.run import record_epoch
 from sacreddnn.training import distributed
 
 SMALL = [
@@ -92,6 +96,23 @@ def test_a_run_survives_a_killed_rank_and_a_signal_on_three_two_and_one_processe
 
     assert experiment.main(["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]) == 0
     assert_same_run(tmp_path / "1", alone)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_wait_for_the_first_which_alone_measures_the_local_energy_on_the_way(monkeypatch, rank):
+    calls = []
+
+    def during_training(network, clean, config):
+        calls.append("measure")
+        return {}
+
+    words = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"epochs": 1, "batch_size": 500}}
+    session = build(check(words | {"evaluation": {"flatness": {"every": 1}}}))
+    monkeypatch.setattr("sacreddnn.energy_profile.during_training", during_training)
+    monkeypatch.setattr(session.training.group, "wait", lambda: calls.append("wait"), raising=False)
+    session.training.step = session.training.num_steps
+    record_epoch(session, SimpleNamespace(log=lambda *values: None) if rank == 0 else None)
+    assert calls == (["measure", "wait"] if rank == 0 else ["wait"])
 
 
 def test_a_config_that_cannot_be_shared_is_one_line_and_no_run(tmp_path):
