@@ -197,7 +197,13 @@ def make_algorithm(config: Config, networks: list[nn.Module], num_epochs: int, g
         return cls(networks[0].parameters(), config.training.lr, networks=networks, **options)
     options["coupling_updates"] = num_epochs if c.coupling_updates == "epoch" else None
     if (rate := options.pop("coupling_rate")) != "auto":
-        options["coupling_growth"] = (1 + rate) ** config.training.epochs
+        try:
+            options["coupling_growth"] = (1 + rate) ** config.training.epochs
+        except OverflowError:
+            raise ConfigError(
+                f"algorithm.coupling_rate: {rate} makes (1 + rate)^epochs of training.epochs={config.training.epochs} "
+                "larger than any float; use a smaller one, or auto and algorithm.coupling_growth"
+            ) from None
     return cls([n.parameters() for n in networks], config.training.lr, networks=networks, **options)
 
 

@@ -139,6 +139,10 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
         (["training.device=cuda:99"], "training.device: 'cuda:99' is not on this machine"),
         (["rsgd", "algorithm.inner_steps=3"], "algorithm.inner_steps: unknown key"),
         (["rsgd", "esgd"], "algorithm."),
+        (
+            ["rsgd", "algorithm.coupling_rate=10", "training.epochs=400"],
+            "algorithm.coupling_rate: 10.0 makes (1 + rate)",
+        ),
         (["lenet5"], "lenet5 needs images of at least 12x12 pixels, got 8x8"),
         (["digitz"], "with digitz: no such config, did you mean digits?"),
         (["configs/experiments/demos.yaml"], "did you mean configs/experiments/demo.yaml?"),

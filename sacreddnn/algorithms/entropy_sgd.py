@@ -125,7 +125,10 @@ class EntropySGD(Algorithm):
         """Gamma of the current outer step; 0 while an automatic gamma_0 is not yet known."""
         if self.coupling_start is None:
             return 0.0
-        grown = self.coupling_start * (1 + self.coupling_growth) ** self.outer_step
+        try:
+            grown = self.coupling_start * (1 + self.coupling_growth) ** self.outer_step
+        except OverflowError:  # beyond the largest float
+            grown = math.inf if self.coupling_start else 0.0
         return min(grown, self.coupling_max)
 
     @torch.no_grad()

@@ -135,3 +135,15 @@ def test_gradient_evaluations_are_counted():
     assert entropic.gradient_evaluations == 7
     assert (entropic.outer_step, entropic.inner_step) == (2, 1)
     assert math.isclose(entropic.coupling, 0.5 * (1 + 1e-4) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("start", "options", "expected"),
+    [(0.5, {"coupling_max": 3.0}, 3.0), (0.5, {}, math.inf), (0.0, {}, 0.0)],
+)
+def test_a_coupling_that_grows_beyond_the_largest_float_ends_at_its_bound(start, options, expected):
+    algorithm = EntropySGD(tiny_network().parameters(), 0.1, coupling=start, coupling_growth=1.0, **options)
+    algorithm.outer_step = 1023
+    assert algorithm.coupling == min(start * 2.0**1023, expected)
+    algorithm.outer_step = 2000
+    assert algorithm.coupling == expected
