@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sacreddnn.data.images import SUFFIXES, decode_images
 from sacreddnn.data.streaming import FileImages, FileSplit
 
 _TEST_NAMES = ("val", "test", "valid", "validation")
+IN_MEMORY_BYTES = 4 * 2**30  # of decoded pixels, up to which images are kept in memory
 
 
 def read(
@@ -27,8 +29,10 @@ def read(
     """Returns the images below a folder, by class.
 
     Images are brought to squares: shorter side to image_size / crop_fraction, then the central square. Those
-    that fit in half of the free memory are decoded once and kept; others are decoded by workers as they are
-    needed.
+    of both splits that take at most 4 GiB as pixels (3 image_size^2 bytes each) are decoded once and kept in
+    memory; larger ones are decoded by workers as they are needed, and a random resized crop then cuts the
+    image as it is in its file. The bound is the same everywhere, so that the same config gives the same
+    minibatches.
 
     Args:
         root: the data folder.
@@ -36,11 +40,12 @@ def read(
         path: the folder with `train` and `val` (or `test`), below `root` or absolute.
         image_size: side of the squares in pixels; None where all images have one size already.
         crop_fraction: in (0, 1].
-        in_memory: keep the images in memory; None decides by their size.
+        in_memory: keep the images in memory; None decides by their size: up to IN_MEMORY_BYTES.
 
     Raises:
         DataError: a missing folder, a class without images, other classes in the two splits, a damaged image.
-        ValueError: `crop_fraction` or `image_size` out of range, streaming without `image_size`.
+        ValueError: `crop_fraction` or `image_size` out of range, streaming without `image_size`, images to be
+            kept in memory that are larger than it.
     """
     if not isinstance(crop_fraction, (int, float)) or not 0 < crop_fraction <= 1:
         raise ValueError(f"dataset.options.crop_fraction: {crop_fraction!r} is out of range, allowed above 0 to 1")
@@ -55,9 +60,14 @@ def read(
     if classes != test_classes:
         differing = sorted(set(classes) ^ set(test_classes))[0]
         raise DataError(f"{folder}: class {differing!r} is not in both {train_folder.name} and {test_folder.name}")
-    num_files = len(train_files) + len(test_files)
+    num_bytes = (len(train_files) + len(test_files)) * 3 * (image_size or 0) ** 2
     if in_memory is None:
-        in_memory = image_size is None or num_files * 3 * image_size**2 < free_memory() / 2
+        in_memory = num_bytes <= IN_MEMORY_BYTES
+    if in_memory and num_bytes > total_memory():
+        raise ValueError(
+            f"dataset.options.in_memory: {num_bytes / 2**30:.1f} GiB of pixels do not fit in the "
+            f"{total_memory() / 2**30:.1f} GiB of memory here; set it to false, and they are read from their files"
+        )
     labels = [torch.tensor(train_labels), torch.tensor(test_labels)]
     if not in_memory:
         if image_size is None:
@@ -90,7 +100,7 @@ def read_imagenet(
     arguments.
 
     Raises:
-        DataError: see `read`.
+        DataError, ValueError: see `read`.
     """
     return read(
         root,
@@ -123,9 +133,8 @@ def list_classes(folder: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
     return tuple(names), files, labels
 
 
-def free_memory() -> float:
-    """Returns the bytes of memory that are free now, or of all the memory where the system does not say."""
-    for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
-        if name in os.sysconf_names:
-            return float(os.sysconf(name) * os.sysconf("SC_PAGE_SIZE"))
-    return 8e9
+def total_memory() -> float:
+    """Returns the bytes of memory of this machine; infinity where the system does not say."""
+    if "SC_PHYS_PAGES" in os.sysconf_names:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return math.inf

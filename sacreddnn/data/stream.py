@@ -35,6 +35,8 @@ class Stream:
         shard: (rank, number of processes).
 
     Attributes:
+        images_from: "memory" or "files"; the same seed gives other crops of files, so a state of one is none of the
+            other.
         epoch: the epoch of the next minibatch, from 0.
         position: its place in the epoch, from 0.
 
@@ -42,6 +44,8 @@ class Stream:
         ValueError: a batch larger than the split, a minibatch with fewer samples than processes, an
             impossible shard.
     """
+
+    images_from = "memory"
 
     def __init__(
         self,
@@ -142,6 +146,7 @@ class Stream:
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
             "num_samples": len(self.split),
+            "images_from": self.images_from,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -153,8 +158,14 @@ class Stream:
 
         Raises:
             ValueError: the state is that of another stream (seed, index, batch size or number of samples
-                differ).
+                differ, or one reads files and the other memory).
         """
+        state = {"images_from": self.images_from, **state}  # not in states that were saved before there was the key
+        if state["images_from"] != self.images_from:
+            raise ValueError(
+                f"images_from: the saved stream read images from {state['images_from']}, this one from "
+                f"{self.images_from}; dataset.options.in_memory decides it"
+            )
         for key, value in self._identity().items():
             if state.get(key) != value:
                 raise ValueError(f"{key}: the saved stream had {state.get(key)!r}, this one has {value!r}")

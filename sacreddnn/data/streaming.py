@@ -128,6 +128,8 @@ class FileStream(Stream):
         options: as for `Stream`.
     """
 
+    images_from = "files"
+
     def __init__(
         self, split: FileSplit, batch_size: int, *, pipeline: Pipeline, num_workers: int = 2, **options: Any
     ) -> None:

@@ -1,6 +1,7 @@
 """Images left in their files: the same interface, the same determinism, whatever the number of workers."""
 
 import copy
+import os
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from PIL import Image
 
 from sacreddnn import data
 from sacreddnn.data import synthetic, synthetic_files
+from sacreddnn.data.dataset import Split
 from sacreddnn.data.streaming import FileSplit, FileStream
 
 
@@ -107,6 +109,38 @@ def test_evaluation_and_selection_work_as_in_memory(folder):
 def test_streaming_needs_a_size(folder):
     with pytest.raises(ValueError, match="image_size: needed to stream"):
         data.load("folder", folder, options={"in_memory": False})
+
+
+def test_where_the_images_are_does_not_depend_on_the_memory_that_is_free(folder, monkeypatch):
+    sysconf = os.sysconf
+    monkeypatch.setattr(os, "sysconf", lambda name: 0 if name == "SC_AVPHYS_PAGES" else sysconf(name))
+    assert type(load(folder).train) is Split
+    num_bytes = 39 * 3 * 16**2
+    for bound, kind in ((num_bytes, Split), (num_bytes - 1, FileSplit)):
+        monkeypatch.setattr("sacreddnn.data.folder.IN_MEMORY_BYTES", bound)
+        assert type(load(folder).train) is kind
+
+
+def test_images_that_are_larger_than_the_memory_are_refused_in_a_line(folder, monkeypatch):
+    monkeypatch.setattr("sacreddnn.data.folder.total_memory", lambda: 1000.0)
+    with pytest.raises(
+        ValueError, match=r"^dataset.options.in_memory: 0.0 GiB of pixels do not fit .* set it to false"
+    ):
+        load(folder)
+    assert type(streamed(folder).train) is FileSplit
+
+
+def test_a_stream_from_files_and_one_from_memory_do_not_take_each_others_state(folder):
+    in_memory, in_files = stream_of(load(folder).train), stream_of(streamed(folder).train)
+    line = "images_from: the saved stream read images from {}, this one from {}; dataset.options.in_memory decides it"
+    with pytest.raises(ValueError, match=line.format("memory", "files")):
+        in_files.load_state_dict(in_memory.state_dict())
+    with pytest.raises(ValueError, match=line.format("files", "memory")):
+        in_memory.load_state_dict(in_files.state_dict())
+    old = in_files.state_dict() | {"position": 2}
+    del old["images_from"]
+    in_files.load_state_dict(old)
+    assert in_files.position == 2
 
 
 def test_every_image_of_every_epoch_has_a_seed_of_its_own(folder):
