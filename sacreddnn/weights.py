@@ -51,7 +51,8 @@ class Weights:
         rows: the rows of W as y parameters whose `.grad` are the rows of G, for any optimizer of torch.optim.
 
     Raises:
-        ValueError: no parameters; replicas of different shapes; mixed dtypes or devices; a parameter in two replicas.
+        ValueError: no parameters, or frozen ones; replicas of different shapes; mixed dtypes or devices; a parameter in
+            two replicas.
 
     >>> network = torch.nn.Linear(2, 1)
     >>> weights = Weights([network.parameters()])
@@ -90,6 +91,11 @@ class Weights:
                     raise ValueError(
                         f"params: {type(p).__name__} is not a parameter; one vector has one parameter group"
                     )
+        every = [p for parameters in self._parameters for p in parameters]
+        if frozen := sum(not p.requires_grad for p in every):  # weight decay, noise and coupling would move them
+            raise ValueError(
+                f"params: {frozen} of {len(every)} are frozen parameters; pass only those that require gradients"
+            )
         first = self._parameters[0]
         kinds = {(p.dtype, p.device) for parameters in self._parameters for p in parameters}
         if len(kinds) > 1:

@@ -3,6 +3,7 @@ import torch
 from cases import tiny_batches, tiny_network
 from torch import nn
 
+from sacreddnn.algorithms import EntropySGD
 from sacreddnn.weights import BLOCK, Weights, blocks
 
 
@@ -81,11 +82,32 @@ def test_moving_the_network_afterwards_is_noticed():
         (lambda: [[nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2).double())]], "one dtype and device"),
         (lambda: [list(nn.Linear(2, 2).parameters())] * 2, "appears twice"),
         (lambda: [[{"params": []}]], "one parameter group"),
+        (
+            lambda: [n.requires_grad_(a == 0).parameters() for a, n in enumerate([nn.Linear(2, 2), nn.Linear(2, 2)])],
+            "^params: 2 of 4 are frozen parameters; pass only those that require gradients$",
+        ),
     ],
 )
 def test_bad_parameters(make, message):
     with pytest.raises(ValueError, match=message):
         Weights(make())
+
+
+def test_what_is_frozen_stays_where_it_is():
+    network = nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="2 of 4 are frozen"):
+        EntropySGD(network.parameters(), 0.5)
+    before = [p.clone() for p in network.parameters()]
+    optimizer = EntropySGD((p for p in network.parameters() if p.requires_grad), 0.5, inner_steps=1, weight_decay=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = network(torch.ones(3, 4)).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert [torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 15, BLOCK + 16, 3 * BLOCK + 7])
