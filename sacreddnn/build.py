@@ -97,14 +97,13 @@ def preflight(config: Config) -> None:
 
 
 def _check_model_options(config: Config) -> None:
-    """Build the network without memory for the values of its options; images are checked when they are there."""
+    """Build the network without memory; the size of its images is known, and looked at, only when they are there."""
     options = {name: value for name, value in config.model.options.items() if name != "pretrained"}
     try:
         with torch.device("meta"):
             models.build(config.model.name, num_classes=10, in_channels=3, image_size=64, **options)
-    except ValueError as error:
-        if str(error).startswith("model."):
-            raise
+    except models.ImageSizeError:
+        pass
 
 
 def num_replicas(config: Config) -> int:

@@ -76,10 +76,18 @@ def image_size(value: object) -> tuple[int, int]:
     return count("image_size", sizes[0]), count("image_size", sizes[1])
 
 
+# what to do about it
+OTHER_SIZE = "resize the images (dataset.augmentation=[{resize: 224}] or another size), or take another network"
+
+
+class ImageSizeError(ValueError):
+    """Images whose size does not fit the network, whatever its options."""
+
+
 def at_least(network: str, size: tuple[int, int], minimum: int) -> None:
-    """Raise ValueError if images of that size, in pixels, vanish inside the network."""
+    """Raise ImageSizeError if images of that size, in pixels, vanish inside the network."""
     if min(size) < minimum:
-        raise ValueError(
+        raise ImageSizeError(
             f"image_size: {network} needs images of at least {minimum}x{minimum} pixels, "
             f"got {size[0]}x{size[1]}; take another network (mlp fits any size) or resize the images"
         )

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from sacreddnn.models import checks
+
 
 def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, ...]:
     """Shape of the network's output for two images in training mode.
@@ -20,7 +22,8 @@ def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) ->
         size: (height, width) of the images in pixels.
 
     Raises:
-        ValueError: the images do not fit the network, or its output is not one tensor.
+        ImageSizeError: the images do not fit the network.
+        ValueError: its output is not one tensor.
     """
     label = f"{in_channels}x{size[0]}x{size[1]}"
     twin = copy.deepcopy(network).to("meta").train()
@@ -31,7 +34,9 @@ def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) ->
             output = twin(images)
     except Exception as error:  # the libraries raise whatever they like for shapes that do not fit
         reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"image_size: {type(network).__name__} does not take images of {label} ({reason})") from error
+        raise checks.ImageSizeError(
+            f"image_size: {type(network).__name__} does not take images of {label} ({reason})"
+        ) from error
     if not isinstance(output, torch.Tensor):
         raise ValueError(
             f"model.name: {type(network).__name__} returns {type(output).__name__}, not one tensor of scores"

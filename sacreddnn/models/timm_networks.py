@@ -78,7 +78,10 @@ def create(
         network = timm.create_model(architecture, **options)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"model.name: timm/{architecture} cannot be built with {options}: {reason}") from error
+        line = f"model.name: timm/{architecture} cannot be built with {options}: {reason}"
+        if "img_size" in options and not isinstance(error, TypeError):
+            raise checks.ImageSizeError(f"{line}; {checks.OTHER_SIZE}") from error
+        raise ValueError(line) from error
     if pretrained is True:
         if not timm.is_model_pretrained(architecture):
             raise ValueError(f"model.pretrained: timm has no weights for {architecture}; set pretrained to false")

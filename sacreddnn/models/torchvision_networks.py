@@ -58,11 +58,14 @@ def build(
         options |= {"aux_logits": False, "init_weights": True}
     try:
         network = torchvision.models.get_model(architecture, weights=None, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         if dropout is not None and "unexpected keyword argument 'drop" in str(error):
             raise ValueError(f"model.dropout: torchvision/{architecture} has none; leave it out") from error
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"model.name: torchvision/{architecture} cannot be built with {options}: {reason}") from error
+        line = f"model.name: torchvision/{architecture} cannot be built with {options}: {reason}"
+        if options.keys() & {"image_size", "input_size"} and not isinstance(error, TypeError):
+            raise checks.ImageSizeError(f"{line}; {checks.OTHER_SIZE}") from error
+        raise ValueError(line) from error
     _replace_first_layer(network, in_channels)
     check_output(network, num_classes, in_channels, image_size)
     if pretrained is True:

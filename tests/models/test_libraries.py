@@ -41,6 +41,11 @@ def test_dropout_reaches_the_classifier():
     [
         ("torchvision/inception_v3", {}, r"image_size: Inception3 does not take images of 1x32x32"),
         ("torchvision/maxvit_t", {}, r"model\.name: torchvision/maxvit_t cannot be built with"),
+        (
+            "torchvision/vit_h_14",
+            {},
+            r"model\.name: torchvision/vit_h_14 .*'image_size': 32.* resize the images \(dataset\.augmentation",
+        ),
         ("torchvision/resnet18", {"dropout": 0.1}, r"model\.dropout: torchvision/resnet18 has none"),
         (
             "torchvision/resnet18",
