@@ -38,7 +38,10 @@ def build(
             fit.
         image_size: (height, width); networks of a fixed size are built for it.
         dropout: rate in [0, 1), for the architectures that take one; None leaves torchvision's.
-        pretrained: True downloads torchvision's best weights; a path reads a state dict from disk.
+        pretrained: True downloads torchvision's best weights; a path reads a state dict from disk. They were
+            trained on images normalised as by dataset.normalization=imagenet: set it. Those of googlenet and
+            inception_v3, downloaded or on disk, want (x - 0.5) / 0.5 of pixels x in [0, 1]: as torchvision does,
+            the network makes this of its inputs itself, which it takes to be normalised as by "imagenet".
 
     Raises:
         ValueError: an option that this architecture does not take, images that do not fit it.
@@ -54,8 +57,13 @@ def build(
     elif architecture.startswith("maxvit"):
         options["input_size"] = image_size
     elif architecture in ("googlenet", "inception_v3"):
+        if pretrained and in_channels != 3:
+            raise ValueError(
+                f"model.pretrained: torchvision/{architecture} rescales 3 channels as its weights want them, the images "
+                f"have {in_channels}; set pretrained to false or take another network"
+            )
         # without the auxiliary classifiers, which make three outputs in training
-        options |= {"aux_logits": False, "init_weights": True}
+        options |= {"aux_logits": False, "init_weights": True, "transform_input": bool(pretrained)}
     try:
         network = torchvision.models.get_model(architecture, weights=None, **options)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
@@ -72,11 +80,17 @@ def build(
         weights: Any = torchvision.models.get_model_weights(architecture)
         with pretrained_weights.downloading(f"torchvision/{architecture}"):
             state = weights.DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        state = {name: tensor for name, tensor in state.items() if not name.lower().startswith("aux")}
-        pretrained_weights.fit(network, state, f"torchvision/{architecture}")
+        pretrained_weights.fit(network, _without_auxiliary(state), f"torchvision/{architecture}")
+    elif isinstance(pretrained, str):
+        pretrained_weights.fit(network, _without_auxiliary(pretrained_weights.read(pretrained)), pretrained)
     else:
         pretrained_weights.load(network, pretrained)
     return network
+
+
+def _without_auxiliary(state: dict[str, Any]) -> dict[str, Any]:
+    """The weights without those of auxiliary classifiers."""
+    return {name: tensor for name, tensor in state.items() if not name.lower().startswith("aux")}
 
 
 def _replace_first_layer(network: nn.Module, in_channels: int) -> None:

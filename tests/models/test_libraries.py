@@ -160,3 +160,21 @@ def test_torchvision_weights_are_read_safely_and_fitted(monkeypatch):
     assert seen["check_hash"] is True
     assert torch.equal(network.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
     torch.testing.assert_close(network.conv1.weight, source.conv1.weight.sum(1, keepdim=True))
+
+
+def test_pretrained_googlenet_sees_its_inputs_as_torchvision_scales_them(monkeypatch, tmp_path):
+    """From torchvision's file, which holds auxiliary classifiers too, downloaded or on disk."""
+    import torchvision.models
+
+    weights = torchvision.models.get_model("googlenet", aux_logits=True, init_weights=False).state_dict()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda url, **kwargs: weights)
+    torch.save(weights, tmp_path / "googlenet.pth")
+    theirs = torchvision.models.googlenet(weights="DEFAULT").eval()
+    images = torch.randn(2, 3, 64, 64)
+    for pretrained in (True, str(tmp_path / "googlenet.pth")):
+        ours = models.build(
+            "torchvision/googlenet", num_classes=1000, in_channels=3, image_size=64, pretrained=pretrained
+        ).eval()
+        assert torch.equal(ours(images), theirs(images))
+    with pytest.raises(ValueError, match=r"^model\.pretrained: torchvision/googlenet rescales 3 .* have 1; .*$"):
+        models.build("torchvision/googlenet", num_classes=5, in_channels=1, image_size=64, pretrained=True)
