@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 def save(folder: Path, state: dict[str, Any], step: int, keep: int = 2) -> Path:
     """Write `step-<step>.pt` aside, flush it to the disk, rename it into place; then drop all but the newest `keep`.
 
+    Files of later steps, of which this training knows nothing, are neither counted nor dropped.
+
     Args:
         folder: made if missing.
         state: nested dicts and lists of tensors, numbers and strings.
@@ -36,7 +38,7 @@ def save(folder: Path, state: dict[str, Any], step: int, keep: int = 2) -> Path:
         aside.unlink(missing_ok=True)
         raise
     _sync_folder(folder)
-    for old in list_checkpoints(folder)[keep:]:
+    for old in [p for p in list_checkpoints(folder) if p <= path][keep:]:  # so never the one just written
         old.unlink(missing_ok=True)
     return path
 
@@ -69,15 +71,22 @@ def load(path: Path) -> dict[str, Any]:
 def load_last(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that can be read, None if there is none at all.
 
+    Newer ones that cannot be read are renamed to `step-<step>.pt.bad`, so that `save` does not count them among those
+    it keeps. Without a good one all stay as they are: nobody shall take the folder for empty and begin anew.
+
     Raises:
         ValueError: there are checkpoints, but none can be read.
     """
     paths = list_checkpoints(folder)
-    for path in paths:
+    for num_bad, path in enumerate(paths):
         try:
-            return load(path)
+            state = load(path)
         except ValueError as error:
             log.warning("%s", error)
+            continue
+        for bad in paths[:num_bad]:
+            bad.replace(bad.with_name(f"{bad.name}.bad"))
+        return state
     if paths:
         raise ValueError(f"{folder}: none of its {len(paths)} checkpoints can be read")
     return None

@@ -38,6 +38,29 @@ def test_no_checkpoint_and_no_readable_checkpoint(tmp_path):
     checkpoint.save(tmp_path, {}, 1).write_bytes(b"x")
     with pytest.raises(ValueError, match="none of its 1 checkpoints can be read"):
         checkpoint.load_last(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000001.pt"]  # not set aside: the folder is not empty
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_after_a_bad_checkpoint_the_good_ones_are_kept(tmp_path, keep):
+    for step in (50, 100, 150):
+        path = checkpoint.save(tmp_path, {}, step, keep=3)
+        if step > 50:
+            path.write_bytes(b"x")
+    assert checkpoint.load_last(tmp_path)["step"] == 50
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "step-000000050.pt", "step-000000100.pt.bad", "step-000000150.pt.bad",
+    ]  # fmt: skip
+    checkpoint.save(tmp_path, {}, 60, keep=keep)
+    assert [p.stem for p in checkpoint.list_checkpoints(tmp_path)] == ["step-000000060", "step-000000050"][:keep]
+    assert checkpoint.load_last(tmp_path)["step"] == 60
+
+
+def test_a_later_file_never_costs_the_one_just_written_nor_its_past(tmp_path):
+    checkpoint.save(tmp_path, {}, 100).write_bytes(b"x")
+    for step in (40, 50, 60):
+        assert checkpoint.save(tmp_path, {}, step, keep=2).exists()
+    assert [p.stem[-3:] for p in checkpoint.list_checkpoints(tmp_path)] == ["100", "060", "050"]
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
