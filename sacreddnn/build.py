@@ -12,7 +12,7 @@ from torch import nn
 
 from sacreddnn import data, models
 from sacreddnn.algorithm_config import ReplicatedSGDConfig
-from sacreddnn.algorithms import ALGORITHMS, Algorithm
+from sacreddnn.algorithms import ALGORITHMS, SWA, Algorithm
 from sacreddnn.algorithms.optimizers import takes
 from sacreddnn.collective import Group
 from sacreddnn.config import Config
@@ -213,7 +213,7 @@ def count_steps(config: Config, algorithm: Algorithm, num_train: int) -> int:
     budget each of y replicas makes epochs / y of them, with a budget per replica all of them.
 
     Raises:
-        ConfigError: less than one an epoch.
+        ConfigError: less than one an epoch, or too few for SWA and EMA to average any weights.
     """
     c = config.training
     batches_per_pass = num_train // c.batch_size if c.drop_last else math.ceil(num_train / c.batch_size)
@@ -227,7 +227,24 @@ def count_steps(config: Config, algorithm: Algorithm, num_train: int) -> int:
             f"training.epochs: {c.epochs} of {batches_per_pass} minibatches are {num_steps} steps of {cost} gradient "
             "evaluations, less than one an epoch; use more data, smaller batches, fewer replicas or draws"
         )
+    if isinstance(algorithm, SWA):
+        _check_averaging(algorithm, num_steps)
     return num_steps
+
+
+def _check_averaging(algorithm: SWA, num_steps: int) -> None:
+    """Refuse a start or a period that would make the average plain SGD."""
+    left = algorithm.steps_to_average(num_steps)
+    if left == 0:
+        raise ConfigError(
+            f"algorithm.start: {algorithm.start:g} leaves none of the {num_steps} steps to average, "
+            f"allowed 0 to {(num_steps - 1) / num_steps:.4g}; use a smaller one or more steps"
+        )
+    if algorithm.period > left:
+        raise ConfigError(
+            f"algorithm.period: {algorithm.period} is longer than the {left} of {num_steps} steps from "
+            f"algorithm.start={algorithm.start:g} on, nothing would be averaged; allowed 1 to {left}"
+        )
 
 
 def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks: list[nn.Module],

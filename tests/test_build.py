@@ -2,7 +2,7 @@
 
 import pytest
 
-from sacreddnn.build import preflight
+from sacreddnn.build import build, preflight
 from sacreddnn.config import check
 from sacreddnn.schema import ConfigError
 
@@ -40,3 +40,25 @@ def test_options_that_a_network_does_not_take_are_refused_by_the_preflight(model
     with pytest.raises(ConfigError, match=line) as error:
         preflight(config(model))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "line"),
+    [
+        ({"name": "swa", "period": 13}, r"algorithm\.period: 13 .* 12 of 48 steps .*start=0\.75 .* allowed 1 to 12"),
+        ({"name": "ema", "period": 49}, r"algorithm\.period: 49 .* allowed 1 to 48"),
+        ({"name": "swa", "start": 0.99}, r"algorithm\.start: 0\.99 leaves none of the 48 .* allowed 0 to 0\.9792"),
+    ],
+)
+def test_an_average_of_nothing_is_refused(algorithm, line):
+    with pytest.raises(ConfigError, match=f"^{line}") as error:
+        build(config(algorithm=algorithm))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("algorithm", [{"name": "swa", "period": 12}, {"name": "swa", "start": 47 / 48}])
+def test_the_last_steps_that_can_be_averaged_are(algorithm):
+    training = build(config(algorithm=algorithm)).training
+    while training.step < training.num_steps:
+        training.advance()
+    assert training.algorithm.metrics()["num_averaged"] == 1

@@ -15,6 +15,7 @@ progress        of the training, in [0, 1); set by whoever trains before each st
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,9 @@ from sacreddnn.algorithms.sgd import SGD
 
 class SWA(SGD):
     """Stochastic weight averaging. Cost: one gradient evaluation a step, one vector of memory.
+
+    In a loop of your own set `progress` to step / num_steps before each step: it stays 0 otherwise, and with `start`
+    above 0 nothing is averaged.
 
     Args:
         params: the network's parameters.
@@ -69,6 +73,10 @@ class SWA(SGD):
                 self.num_averaged += 1
         return losses
 
+    def steps_to_average(self, num_steps: int) -> int:
+        """Of a training of so many steps, those from `start` on; every `period`-th of them joins the average."""
+        return num_steps - bisect_left(range(num_steps), self.start, key=lambda step: step / num_steps)
+
     def share(self) -> float:
         """The share of the next weights in the average: 1 / (n + 1)."""
         return 1 / (self.num_averaged + 1)
@@ -97,7 +105,7 @@ class SWA(SGD):
 
 
 class EMA(SWA):
-    """Exponential moving average of the weights. Cost as SWA.
+    """Exponential moving average of the weights. Cost as SWA, and as there `progress` is yours to set.
 
     Args:
         params: the network's parameters.
