@@ -170,6 +170,12 @@ def _build_one(name: str, arguments: Any) -> Augmentation | Mixup:
     unknown = [key for key in arguments if key not in allowed]
     if unknown:
         raise ValueError(f"augmentation: {name} has no argument {unknown[0]!r}, allowed: {', '.join(allowed)}")
+    for key, value in arguments.items():
+        if isinstance(value, bool):  # Python would take it for the number 0 or 1
+            raise ValueError(
+                f"augmentation: {name} with {key} {value!r}: wanted is a {key}, not yes or no; "
+                f"{name} alone has its default if there is one, to have none leave {name} out"
+            )
     try:
         return kind(**arguments)
     except TypeError as error:
