@@ -220,8 +220,14 @@ def count_steps(config: Config, algorithm: Algorithm, num_train: int) -> int:
     cost = algorithm.evaluations_per_step
     if getattr(config.algorithm, "budget", "shared") == "shared":
         cost *= algorithm.num_streams
-    num_steps = c.epochs * batches_per_pass // cost
-    num_steps -= num_steps % getattr(algorithm, "inner_steps", 1)  # Entropy-SGD: whole outer steps, nothing in vain
+    affordable = c.epochs * batches_per_pass // cost
+    inner_steps = getattr(algorithm, "inner_steps", 1)
+    num_steps = affordable - affordable % inner_steps  # Entropy-SGD: whole outer steps, nothing in vain
+    if num_steps < c.epochs <= affordable:
+        raise ConfigError(
+            f"algorithm.inner_steps: {inner_steps} leaves {num_steps} of {affordable} steps (training.epochs={c.epochs}) "
+            "in whole outer steps, less than one an epoch; use fewer inner steps, more epochs or more data"
+        )
     if num_steps < c.epochs:
         raise ConfigError(
             f"training.epochs: {c.epochs} of {batches_per_pass} minibatches are {num_steps} steps of {cost} gradient "

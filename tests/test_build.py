@@ -62,3 +62,12 @@ def test_the_last_steps_that_can_be_averaged_are(algorithm):
     while training.step < training.num_steps:
         training.advance()
     assert training.algorithm.metrics()["num_averaged"] == 1
+
+
+def test_inner_steps_that_leave_no_outer_step_are_named():
+    line = r"^algorithm\.inner_steps: 20 leaves 0 of 8 steps \(training\.epochs=1\) .* use fewer inner steps"
+    with pytest.raises(ConfigError, match=line):
+        build(config(algorithm={"name": "esgd", "inner_steps": 20}, epochs=1))
+    assert build(config(algorithm={"name": "esgd", "inner_steps": 8}, epochs=1)).training.num_steps == 8
+    with pytest.raises(ConfigError, match=r"^training\.epochs: 1 of 1 minibatches are 0 steps of 3 gradient"):
+        build(config(algorithm={"name": "rsgd", "replicas": 3}, epochs=1, batch_size=64))

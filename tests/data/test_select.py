@@ -103,6 +103,7 @@ def test_statistics_are_those_of_the_whole_training_set():
         ({"validation": 500}, "validation: 500 is out of range, allowed 0 to 499"),
         ({"validation": -1}, "validation: -1"),
         ({"validation": 1.5}, "validation: 1.5"),
+        ({"validation": 0.001}, "validation: 0.001 of 500 samples is none; give a larger fraction, or 0"),
         ({"num_train": 501}, "^dataset.num_train: 501 is out of range, allowed 1 to 500"),
         ({"num_train": 401, "validation": 100}, "allowed 1 to 400"),
         ({"num_per_class": 101}, "^dataset.num_per_class: 101 is out of range, allowed 1 to 100"),
