@@ -19,12 +19,13 @@ from sacreddnn.config import Config
 from sacreddnn.data import Dataset, Pipeline, make_stream, sources
 from sacreddnn.data.seeds import derive_seed
 from sacreddnn.schema import ConfigError
+from sacreddnn.models.probe import output_shape
 from sacreddnn.training import distributed
 from sacreddnn.training.allocator import keep_freed_memory
 from sacreddnn.training.batchnorm import CenterNetwork
 from sacreddnn.training.evaluate import CleanBatches
 from sacreddnn.training.fit import Training
-from sacreddnn.training.objective import Objective, choose_device, choose_precision, make_loss
+from sacreddnn.training.objective import Objective, choose_device, choose_precision, make_loss, smallest_part
 from sacreddnn.training.schedules import lr_schedule
 
 
@@ -253,6 +254,30 @@ def _check_averaging(algorithm: SWA, num_steps: int) -> None:
         )
 
 
+def _check_parts(config: Config, network: nn.Module, dataset: Dataset, pipeline: Pipeline,
+                 num_steps: int, num_shards: int) -> None:  # fmt: skip
+    """Refuse, before hours of training, single images that leave batch norm with single values to normalise."""
+    c = config.training
+    num_whole, rest = divmod(len(dataset.train), c.batch_size)
+    sizes = {"batch_size": c.batch_size}
+    if rest and not c.drop_last and num_steps > num_whole:
+        sizes["drop_last"] = rest
+    for key, num_images in sizes.items():
+        of_processes = (num_images // num_shards, -(-num_images // num_shards))
+        if min(smallest_part(n, c.accumulate) for n in of_processes) > 1:
+            continue
+        channels, height, width = dataset.train.shape
+        try:
+            output_shape(network, channels, pipeline.image_size(height, width), num_images=1)
+        except models.ImageSizeError:
+            key = "accumulate" if of_processes[0] > 1 else key
+            remedy = {"accumulate": "use fewer parts", "drop_last": "set it to true", "batch_size": "use a larger one"}
+            raise ConfigError(
+                f"training.{key}: {getattr(c, key)!r} sends a single image of a minibatch of {num_images} through "
+                f"{config.model.name}, whose batch norm cannot be trained on one; {remedy[key]}"
+            ) from None
+
+
 def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks: list[nn.Module],
                   algorithm: Algorithm, dtype: torch.dtype, device: torch.device) -> Training:  # fmt: skip
     """The training: streams, objective, and as many steps as the budget of gradient evaluations allows."""
@@ -265,6 +290,7 @@ def make_training(config: Config, dataset: Dataset, pipeline: Pipeline, networks
         )
         for a in algorithm.group.replicas
     ]  # fmt: skip
+    _check_parts(config, networks[0], dataset, pipeline, num_steps, algorithm.group.shard[1])
     if c.compile:
         for network in networks:
             network.compile()

@@ -71,3 +71,36 @@ def test_inner_steps_that_leave_no_outer_step_are_named():
     assert build(config(algorithm={"name": "esgd", "inner_steps": 8}, epochs=1)).training.num_steps == 8
     with pytest.raises(ConfigError, match=r"^training\.epochs: 1 of 1 minibatches are 0 steps of 3 gradient"):
         build(config(algorithm={"name": "rsgd", "replicas": 3}, epochs=1, batch_size=64))
+
+
+RESNET = {"name": "torchvision/resnet18"}  # one pixel of many channels is left of images of 32x32
+
+
+@pytest.mark.parametrize(
+    ("dataset", "training", "line"),
+    [
+        ({}, {"batch_size": 16, "accumulate": 16}, "accumulate: 16 .* of a minibatch of 16 .* use fewer parts"),
+        ({"num_train": 39}, {"batch_size": 16, "accumulate": 3, "drop_last": False}, "accumulate: 3 .* of 7 through"),
+        ({"num_train": 33}, {"batch_size": 16, "drop_last": False}, "drop_last: False .* of 1 .* set it to true"),
+        ({}, {"batch_size": 1}, "batch_size: 1 sends a single image .* use a larger one"),
+    ],
+)
+def test_single_images_are_refused_where_batch_norm_would_fail(dataset, training, line):
+    with pytest.raises(ConfigError, match=rf"^training\.{line}") as error:
+        build(config(RESNET, dataset=dataset, options={"image_size": 32}, **training))
+    assert "torchvision/resnet18, whose batch norm cannot be trained on one" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "training"),
+    [
+        (RESNET, 64, {"batch_size": 16, "accumulate": 16}),  # 2x2 values are left to normalise
+        ("mlp_16", 8, {"batch_size": 16, "accumulate": 16}),  # no batch norm
+        (RESNET, 32, {"batch_size": 32, "drop_last": False, "epochs": 1}),  # 33 images, for each replica one minibatch
+    ],
+)
+def test_single_images_that_do_no_harm_or_never_come_are_let_through(model, size, training):
+    algorithm = {"name": "rsgd", "replicas": 2} if "drop_last" in training else "sgd"
+    training = build(config(model, algorithm, {"num_train": 33}, {"image_size": size}, **training)).training
+    assert training.advance().isfinite().all()

@@ -10,8 +10,10 @@ from torch import nn
 from sacreddnn.models import checks
 
 
-def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) -> tuple[int, ...]:
-    """Shape of the network's output for two images in training mode.
+def output_shape(
+    network: nn.Module, in_channels: int, size: tuple[int, int], num_images: int = 2
+) -> tuple[int, ...]:
+    """Shape of the network's output for so many images in training mode.
 
     A copy of the network runs on the device "meta", which knows shapes only. It is the training mode that is
     tried, because some networks return more than one tensor in it, and batch norm refuses single values.
@@ -20,6 +22,7 @@ def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) ->
         network: left as it is.
         in_channels: of the images.
         size: (height, width) of the images in pixels.
+        num_images: at least 1.
 
     Raises:
         ImageSizeError: the images do not fit the network.
@@ -28,7 +31,7 @@ def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int]) ->
     label = f"{in_channels}x{size[0]}x{size[1]}"
     twin = copy.deepcopy(network).to("meta").train()
     dtype = next((p.dtype for p in twin.parameters()), torch.get_default_dtype())
-    images = torch.empty(2, in_channels, *size, device="meta", dtype=dtype)
+    images = torch.empty(num_images, in_channels, *size, device="meta", dtype=dtype)
     try:
         with torch.no_grad():
             output = twin(images)

@@ -67,6 +67,16 @@ def _mean_squared_error(outputs: Tensor, targets: Tensor, label_smoothing: float
     return (outputs - smooth).square().sum(1).mean()
 
 
+def smallest_part(num_samples: int, accumulate: int) -> int:
+    """Samples in the smallest part of a minibatch that goes through the network in parts.
+
+    >>> smallest_part(16, 16), smallest_part(7, 3), smallest_part(1, 2)
+    (1, 1, 1)
+    """
+    largest = -(-num_samples // accumulate)
+    return num_samples % largest or largest
+
+
 class Objective:
     """Calls each replica on its own minibatch and accumulates the gradient of its loss.
 
