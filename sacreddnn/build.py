@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,8 @@ from sacreddnn.collective import Group
 from sacreddnn.config import Config
 from sacreddnn.data import Dataset, Pipeline, make_stream, sources
 from sacreddnn.data.seeds import derive_seed
-from sacreddnn.schema import ConfigError
 from sacreddnn.models.probe import output_shape
+from sacreddnn.schema import ConfigError
 from sacreddnn.training import distributed
 from sacreddnn.training.allocator import keep_freed_memory
 from sacreddnn.training.batchnorm import CenterNetwork
@@ -27,6 +28,8 @@ from sacreddnn.training.evaluate import CleanBatches
 from sacreddnn.training.fit import Training
 from sacreddnn.training.objective import Objective, choose_device, choose_precision, make_loss, smallest_part
 from sacreddnn.training.schedules import lr_schedule
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -47,15 +50,18 @@ class Session:
         return CleanBatches(part, self.pipeline.clean, self.config.evaluation.batch_size, limit)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds: the training, and the precision and device in which it began."""
+        """What a checkpoint holds: the training, and the precision, device and threads that round its numbers."""
         return {
             "training": self.training.state_dict(),
             "precision": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
+            "num_threads": torch.get_num_threads(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned, in the precision in which it began whatever `auto` means here.
+
+        On the CPU a line warns of another number of threads, whose sums are rounded otherwise.
 
         Raises:
             ConfigError: it began on another kind of device, whose random numbers do not go on here.
@@ -67,6 +73,10 @@ class Session:
             )
         self.dtype = self.training.objective.dtype = getattr(torch, state["precision"])
         self.training.load_state_dict(state["training"])
+        here, then = torch.get_num_threads(), state.get("num_threads")
+        if self.device.type == "cpu" and then not in (None, here) and self.training.group.rank == 0:
+            log.warning("training.num_threads: %d here, %d until now; the run goes on, but not bit for bit as it would "
+                        "have with training.num_threads=%d", here, then, then)  # fmt: skip
 
     @property
     def splits(self) -> list[str]:
@@ -226,8 +236,8 @@ def count_steps(config: Config, algorithm: Algorithm, num_train: int) -> int:
     num_steps = affordable - affordable % inner_steps  # Entropy-SGD: whole outer steps, nothing in vain
     if num_steps < c.epochs <= affordable:
         raise ConfigError(
-            f"algorithm.inner_steps: {inner_steps} leaves {num_steps} of {affordable} steps (training.epochs={c.epochs}) "
-            "in whole outer steps, less than one an epoch; use fewer inner steps, more epochs or more data"
+            f"algorithm.inner_steps: {inner_steps} leaves {num_steps} of {affordable} steps (training.epochs="
+            f"{c.epochs}) in whole outer steps, less than one an epoch; use fewer inner steps, more epochs or more data"
         )
     if num_steps < c.epochs:
         raise ConfigError(

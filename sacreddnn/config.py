@@ -84,7 +84,7 @@ class TrainingConfig(Section):
     clip_norm: Positive | None = None  # upper bound of the norm of each replica's gradient
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"  # cpu, cuda, cuda:1, mps
-    num_threads: Count | None = None  # of the CPU; None: all cores
+    num_threads: Count | None = None  # of the CPU; None: all cores. Sums are rounded otherwise with another number
     timeout: Positive = 60.0  # seconds after which another process of the run that does not answer counts as lost
     channels_last: bool = True
     compile: bool = False  # torch.compile the networks: minutes at the start, faster steps on most GPUs

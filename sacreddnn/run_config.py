@@ -39,7 +39,7 @@ class TrackingConfig(Section):
 class RunConfig(Section):
     """A recorded command; each has a class of its own derived from this."""
 
-    # What may differ between a run and its resumption: nothing of it changes the numbers.
+    # What may differ between a run and its resumption: nothing of it changes the numbers by more than rounding.
     free_on_resume: ClassVar[tuple[str, ...]] = ("resume", "tracking")
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -1,6 +1,7 @@
 """What the preflight lets through and refuses, and what only the data can show to be impossible."""
 
 import pytest
+import torch
 
 from sacreddnn.build import build, preflight
 from sacreddnn.config import check
@@ -104,3 +105,19 @@ def test_single_images_that_do_no_harm_or_never_come_are_let_through(model, size
     algorithm = {"name": "rsgd", "replicas": 2} if "drop_last" in training else "sgd"
     training = build(config(model, algorithm, {"num_train": 33}, {"image_size": size}, **training)).training
     assert training.advance().isfinite().all()
+
+
+def test_a_line_warns_of_a_resumption_with_other_threads(caplog):
+    before = torch.get_num_threads()
+    try:
+        first = build(config())
+        first.training.advance()
+        state = first.state_dict()
+        build(config()).resume(state)
+        assert not caplog.records
+        build(config(num_threads=2)).resume(state)
+    finally:
+        torch.set_num_threads(before)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("training.num_threads: 2 here, 1 until now; ")
+    assert line.endswith(" training.num_threads=1")

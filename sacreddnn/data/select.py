@@ -100,7 +100,9 @@ def hold_out(split: Split, validation: int | float, seed: int, stratified: bool 
     num_samples = len(split)
     count = round(validation * num_samples) if 0 < validation < 1 else validation
     if count == 0 < validation:
-        raise ValueError(f"dataset.validation: {validation!r} of {num_samples} samples is none; give a larger fraction, or 0")
+        raise ValueError(
+            f"dataset.validation: {validation!r} of {num_samples} samples is none; give a larger fraction, or 0"
+        )
     if count != int(count) or not 0 <= count < num_samples:
         raise ValueError(f"validation: {validation!r} is out of range, allowed 0 to {num_samples - 1} or a fraction")
     count = int(count)

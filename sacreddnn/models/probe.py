@@ -10,9 +10,7 @@ from torch import nn
 from sacreddnn.models import checks
 
 
-def output_shape(
-    network: nn.Module, in_channels: int, size: tuple[int, int], num_images: int = 2
-) -> tuple[int, ...]:
+def output_shape(network: nn.Module, in_channels: int, size: tuple[int, int], num_images: int = 2) -> tuple[int, ...]:
     """Shape of the network's output for so many images in training mode.
 
     A copy of the network runs on the device "meta", which knows shapes only. It is the training mode that is

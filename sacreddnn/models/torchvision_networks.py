@@ -59,8 +59,8 @@ def build(
     elif architecture in ("googlenet", "inception_v3"):
         if pretrained and in_channels != 3:
             raise ValueError(
-                f"model.pretrained: torchvision/{architecture} rescales 3 channels as its weights want them, the images "
-                f"have {in_channels}; set pretrained to false or take another network"
+                f"model.pretrained: torchvision/{architecture} rescales 3 channels as its weights want them, the "
+                f"images have {in_channels}; set pretrained to false or take another network"
             )
         # without the auxiliary classifiers, which make three outputs in training
         options |= {"aux_logits": False, "init_weights": True, "transform_input": bool(pretrained)}
