@@ -9,6 +9,7 @@ cannot be run; 75 completed, but not all of it has reached the database (`script
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import traceback
@@ -96,7 +97,7 @@ def run(command: Command, argv: list[str] | None = None) -> int:
         return _say(str(error), BAD_CONFIG)
     except sacred.utils.SacredInterrupt as stopped:
         signum = getattr(stopped, "signum", signal.SIGINT)
-        return _say(f"{stopped}; go on with: {argv[0]} with resume={recorder.run_id}", 128 + signum)
+        return _say(f"{stopped}; go on with: {_resumption(argv[0], recorder)}", 128 + signum)
     except KeyboardInterrupt:
         return _say("interrupted at once, without saving", 128 + signal.SIGINT)
     except (sacred.utils.SacredError, OSError, ValueError, ArithmeticError) as error:
@@ -104,7 +105,7 @@ def run(command: Command, argv: list[str] | None = None) -> int:
         if debugging:
             traceback.print_exc()
         lost = isinstance(error, ConnectionError) and recorder.run_id is not None  # another process of the run
-        hint = f"; go on with: {argv[0]} with resume={recorder.run_id}" if lost else ""
+        hint = f"; go on with: {_resumption(argv[0], recorder)}" if lost else ""
         return _say(f"{type(error).__name__}: {error}{hint}", FAILED)
     except Exception:
         traceback.print_exc()
@@ -188,6 +189,13 @@ def _check_resumed(command: Command, config: RunConfig, recorder: Recorder) -> N
             f"{key}: {new!r} differs from {old!r}, with which run {folder.name} was started; leave it out "
             f"(only {free} may change)"
         )
+
+
+def _resumption(script: str, recorder: Recorder) -> str:
+    """The command that goes on with this run; its number alone says which one below the default root only."""
+    if recorder.root == Path(RunConfig().tracking.root):
+        return f"{script} with resume={recorder.run_id}"
+    return f"{script} with resume={shlex.quote(str(recorder.folder.absolute()))}"
 
 
 def _plain(value: Any) -> Any:

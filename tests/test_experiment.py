@@ -236,7 +236,7 @@ def test_a_signal_saves_and_marks_interrupted(tmp_path, signum, status):
     process.send_signal(signum)
     assert process.wait(60) == status
     with process.stderr:
-        assert "with resume=1" in process.stderr.read()
+        assert f"with resume={tmp_path}/1" in process.stderr.read()
     assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "INTERRUPTED"
     assert len(list((tmp_path / "1/checkpoints").glob("step-*.pt"))) == 1
 

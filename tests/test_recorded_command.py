@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 
 import pytest
@@ -95,11 +96,25 @@ def test_a_failure_is_one_line_and_in_the_record(call, capsys):
 
 def test_it_is_interrupted_and_goes_on(call, capsys):
     assert call("fail=signal") == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM; go on with: count.py with resume=1" in capsys.readouterr().err
+    assert f"stopped by SIGTERM; go on with: count.py with resume={call.root}/1\n" in capsys.readouterr().err
     assert call("resume=1", "to=4") == command.BAD_CONFIG
     assert "to: 4 differs from 3, with which run 1 was started" in capsys.readouterr().err
     assert call("resume=1") == command.COMPLETED
     assert json.loads((call.root / "1/result.json").read_text()) == {"counted": 3, "began_at": 1}
+
+
+@pytest.mark.parametrize("root", ["results/runs", "there", "my runs", "."])
+def test_what_is_printed_goes_on_with_this_run_and_no_other(tmp_path, monkeypatch, capsys, root):
+    monkeypatch.chdir(tmp_path)
+    words = ["count.py", "with", "tracking.database=false"]
+    assert command.run(COUNTING, words) == command.COMPLETED  # another run 1, at the default place
+    root = [] if root == "results/runs" else [f"tracking.root={root}"]
+    assert command.run(COUNTING, [*words, *root, "fail=signal"]) == 128 + signal.SIGTERM
+    said = capsys.readouterr().err.partition("go on with: ")[2]
+    assert command.run(COUNTING, shlex.split(said)) == command.COMPLETED
+    assert "counted to 3 of 3" in capsys.readouterr().out
+    number = shlex.split(said)[-1] == "resume=2"
+    assert number == (not root)  # short where it can be
 
 
 def test_names_of_two_files_must_differ(tmp_path, monkeypatch):

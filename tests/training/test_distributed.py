@@ -81,7 +81,7 @@ def test_a_run_survives_a_killed_rank_and_a_signal_on_three_two_and_one_processe
     assert time.monotonic() - killed < 60
     assert [status for status, _, _ in ends] == [1, -signal.SIGKILL, 1]
     assert "ProcessLost: another process of this run has ended or does not answer" in ends[0][2]
-    assert "with resume=1" in ends[0][2].strip().splitlines()[-1]
+    assert f"with resume={tmp_path}/1" in ends[0][2].strip().splitlines()[-1]
     assert "rank 2: ProcessLost" in ends[2][2]
     assert ends[2][1] == ""
     assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "FAILED"
@@ -91,7 +91,7 @@ def test_a_run_survives_a_killed_rank_and_a_signal_on_three_two_and_one_processe
     two[0].send_signal(signal.SIGTERM)
     ((status, _, err),) = ranks.finish(two)
     assert status != 0
-    assert "stopped by SIGTERM; go on with: scripts/train.py with resume=1" in err
+    assert f"stopped by SIGTERM; go on with: scripts/train.py with resume={tmp_path}/1" in err
     assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "INTERRUPTED"
 
     assert experiment.main(["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]) == 0
