@@ -20,6 +20,7 @@ MAX_TEXT = 1_000_000  # characters of captured output that are kept
 _IN_URL = re.compile(r"(mongodb(?:\+srv)?://[^\s:/@]{0,99}):\S{0,999}@|(://[^\s:/@]{0,99}):[^\s/]{0,999}@")
 _SECRET = r"(?:password|passwd|secret|token|api_?key)"
 _IN_OPTION = re.compile(_SECRET.join((r"(", r"['\"]?\s*[=:]\s*)[^\s,;&]+")), re.IGNORECASE)
+_AWS_TOKEN = re.compile(r"(AWS_SESSION_TOKEN(?:[=:]|%3A))[^\s,;&'\"]+", re.IGNORECASE)  # in an option of a URL
 _IN_KEY = re.compile(_SECRET + "$", re.IGNORECASE)
 _OF_KEY_FILE = re.compile(r"[?&;]\w*(?:password|passphrase)=", re.IGNORECASE)
 _PASSWORDS = tuple(f"SACREDDNN_{of}_PASSWORD{form}" for of in ("MONGO", "DASHBOARD") for form in ("", "_FILE"))
@@ -93,10 +94,11 @@ def check_no_password(url: str) -> None:
 def redact(text: str, *, options: bool = True) -> str:
     """The text with every password masked as ``***``.
 
-    Masked are ``scheme://user:PASSWORD@``, the MongoDB password of the environment and, with `options`,
-    ``password=..`` and its relatives.
+    Masked are ``scheme://user:PASSWORD@``, the session token of AWS in a URL, the MongoDB password of the environment
+    and, with `options`, ``password=..`` and its relatives.
     """
     text = _IN_URL.sub(lambda found: f"{found[1] or found[2]}:***@", text)
+    text = _AWS_TOKEN.sub(r"\1***", text)
     text = _IN_OPTION.sub(r"\1***", text) if options else text
     try:
         password = mongo_password()

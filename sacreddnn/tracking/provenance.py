@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -48,8 +49,9 @@ def git(folder: str | Path) -> tuple[dict[str, Any], str]:
         folder: inside the repository.
 
     Returns:
-        ``{"commit", "dirty", "url"}``, empty outside of a repository or without git; and the diff against the
-        commit, bounded, passwords masked. What lies under results/ was made by the code and does not count.
+        ``{"commit", "dirty", "url"}``, empty outside of a repository or without git, the address without its user;
+        and the diff against the commit, bounded, passwords masked. What lies under results/ was made by the code and
+        does not count.
     """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
@@ -58,8 +60,17 @@ def git(folder: str | Path) -> tuple[dict[str, Any], str]:
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no", *code)
     diff = _git(folder, "diff", "HEAD", *code) if changed else ""
     url = _git(folder, "config", "--get", "remote.origin.url") or ""
-    about = {"commit": commit.strip(), "dirty": bool(changed), "url": redact(url.strip())}
+    about = {"commit": commit.strip(), "dirty": bool(changed), "url": redact(_without_user(url.strip()))}
     return about, redact(capped(diff or "", MAX_DIFF), options=False)
+
+
+def _without_user(url: str) -> str:
+    """The address of a repository as anybody may see it: the user of an http address may be an access token.
+
+    >>> _without_user("https://ghp_t0ken@github.com/me/code.git"), _without_user("git@github.com:me/code.git")
+    ('https://github.com/me/code.git', 'git@github.com:me/code.git')
+    """
+    return re.sub(r"^(https?://)[^/]*@", r"\1", url, flags=re.IGNORECASE)
 
 
 def _git(folder: str | Path, *words: str) -> str | None:

@@ -65,6 +65,14 @@ def test_redact_leaves_the_rest():
     assert redact(text) == text
 
 
+@pytest.mark.parametrize("colon", [":", "%3A", "%3a"])
+@pytest.mark.parametrize("options", [True, False])  # False: in a diff of code
+def test_a_session_token_in_an_option_of_a_url_is_masked_and_nothing_else_of_it(colon, options):
+    url = "mongodb://lab/runs?authMechanismProperties=SERVICE_NAME:x,AWS_SESSION_TOKEN{}&tls=true"
+    given = url.format(f"{colon}hunt/er22+AB==")
+    assert redact(f"url = '{given}'", options=options) == f"url = '{url.format(f'{colon}***')}'"
+
+
 def test_password_of_the_environment_is_masked(monkeypatch, tmp_path):
     monkeypatch.setenv("SACREDDNN_MONGO_PASSWORD", "swordfish")
     assert redact("login swordfish failed") == "login *** failed"

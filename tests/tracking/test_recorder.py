@@ -441,3 +441,14 @@ def test_event_files_that_cannot_be_written_are_given_up_and_the_run_goes_on(tmp
     assert not one.finish()
     assert "no more event files: no space" in capsys.readouterr().err
     in_database_exactly_once(tmp_path, connect)
+
+
+@pytest.mark.parametrize("user", ["ghp_t0ken", "me:ghp_t0ken", "me@lab.example:ghp_t0ken", "ghp_t0ken:x-oauth-basic", ""])
+def test_a_token_in_the_address_of_the_repository_is_not_written_down(tmp_path, user):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@e"]
+    remote = f"https://{user}{'@' if user else ''}github.example:8443/me/code.git"
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "m"], ["remote", "add", "origin", remote]):
+        subprocess.run([*git, *words], check=True)
+    assert provenance.git(tmp_path)[0]["url"] == "https://github.example:8443/me/code.git"
+    subprocess.run([*git, "remote", "set-url", "origin", "git@github.example:me/code.git"], check=True)
+    assert provenance.git(tmp_path)[0]["url"] == "git@github.example:me/code.git"
