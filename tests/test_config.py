@@ -108,12 +108,26 @@ def test_yaml_numbers_and_errors(tmp_path):
         ("training: [1", "not valid YAML at line"),
         ("- 1", "must hold keys and values, got list"),
         ("x: !!python/object/apply:os.system [ls]", "not valid YAML"),
+        ("training: {lr: 0.5}\nseed: 1\ntraining: {epochs: 3}", "line 3: key 'training' stands at line 1 too"),
+        ("training:\n  lr: 0.5\n  'lr': 0.1", "line 3: key 'lr' stands at line 2 too"),
+        ("a: {<<: {x: 1}, y: 2}\nb:\n- {x: 1, x: 1}", "line 3: key 'x' stands at line 3 too"),
+        ("seed: 1\ntags: [2026-13-01]", "line 2: '2026-13-01' cannot be read .month must be in 1..12."),
+        ("x: !!bool maybe", "line 1: 'maybe' cannot be read"),
     ]:
         file.write_text(text)
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError, match=message) as raised:
             read_yaml(file)
+        assert str(raised.value).startswith(f"{file}: ")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_yaml(tmp_path / "missing.yaml")
+
+
+def test_own_keys_replace_merged_ones(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("a:\n- b: &b\n    <<: &base {x: 1, y: 1}\n    x: 2\nc: {<<: *b, x: 3}\nd: {<<: [*base, {z: 4}]}")
+    assert read_yaml(file) == {
+        "a": [{"b": {"x": 2, "y": 1}}], "c": {"x": 3, "y": 1}, "d": {"x": 1, "y": 1, "z": 4},
+    }  # fmt: skip
 
 
 def test_momentum_defaults_belong_to_sgd():

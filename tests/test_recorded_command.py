@@ -88,6 +88,13 @@ def test_a_bad_config_is_one_line_and_no_run(call, capsys, words, line):
     assert not list(call.root.iterdir())
 
 
+@pytest.mark.parametrize("text", ["to: 5\nto: 4\n", "tracking: {tags: [2026-13-01]}\n"])
+def test_a_file_after_with_is_read_as_strictly(call, capsys, tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    assert call(str(tmp_path / "mine.yaml")) == command.BAD_CONFIG
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/mine.yaml: not valid YAML at line")
+
+
 def test_a_failure_is_one_line_and_in_the_record(call, capsys):
     assert call("fail=value") == command.FAILED
     assert "ValueError: fail: 'value' was asked for" in capsys.readouterr().err

@@ -228,3 +228,10 @@ def test_failed_runs_are_still_to_do_only_where_they_are_tried_again(runs_of, re
     lines = table.plan(runs, states, {run.hash: 100 for run in runs}, retries)
     assert f"4 runs, 400 gradient evaluations, {left} still to do" in lines
     assert lines[-1].startswith("1 failed runs are not tried again") == (not retries)
+
+
+def test_a_second_grid_is_refused_and_replaces_no_first(tmp_path, capsys):
+    path = tmp_path / "two.yaml"
+    path.write_text("base: [digits, mlp]\ngrid: {training.lr: [0.1]}\ngrid: {training.epochs: [1, 2]}\n")
+    assert command.main([str(path), "--dry-run"]) == command.BAD_SWEEP
+    assert capsys.readouterr().err.startswith(f"{path}: not valid YAML at line 3: key 'grid' stands at line 2 too")
