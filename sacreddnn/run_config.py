@@ -60,7 +60,9 @@ def check_config(schema: type[C], values: dict[str, Any]) -> C:
         for e in error.errors(include_url=False):
             key, line = _explain(schema, e, values)
             lines[key] = line
-        raise ConfigError("\n".join(lines.values())) from None
+        # and one that is right down to some place below says more than one that is not
+        deepest = [line for key, line in lines.items() if not any(other.startswith(f"{key}.") for other in lines)]
+        raise ConfigError("\n".join(deepest)) from None
 
 
 def _explain(schema: type[BaseModel], error: Any, values: dict[str, Any]) -> tuple[str, str]:
@@ -69,11 +71,13 @@ def _explain(schema: type[BaseModel], error: Any, values: dict[str, Any]) -> tup
     here: Any = values
     for part in error["loc"]:
         # a discriminated union adds its tag, a plain union the type it tried: neither is a key of the config
-        if isinstance(here, list) or (isinstance(here, dict) and part in here):
+        if (isinstance(here, list) and isinstance(part, int)) or (isinstance(here, dict) and part in here):
             path.append(part)
             here = here[part]
     key = ".".join(map(str, path)) or "config"
     kind, context = error["type"], error.get("ctx", {})
+    if error["loc"] and error["loc"][-1] == "[key]":
+        return key, f"{key}: this key is not allowed, it should be text; put it in quotes"
     if kind == "extra_forbidden":
         return key, f"{key}: unknown key{_hint(str(path[-1]), _siblings(schema, path, values))}"
     if kind.startswith("union_tag"):

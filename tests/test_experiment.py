@@ -129,6 +129,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
         (["dataset.augmentation=[flop]"], "flop"),
         (["algorithm.optimizer=sdg"], "optimizer: 'sdg' is unknown, did you mean sgd?"),
         (["dataset.augmentation=[crop, flip"], "dataset.augmentation: not valid YAML"),
+        (["dataset.augmentation=[5]"], "dataset.augmentation.0: 5 is not allowed"),
         (["algorithm.optimizer_options={weight_decay: 0.5}"], "training.weight_decay is its key"),
         (["algorithm.optimizer=adam", "algorithm.optimizer_options={betas: [2.0, 0.9]}"], "beta"),
         (["model.dropout=abc"], "model.dropout"),

@@ -72,9 +72,7 @@ def expand(sweep: Sweep, name: str) -> list[Run]:
             try:
                 for key, value in chosen.items():
                     merge(values, nested(key, copy.deepcopy(value)))
-                tracking = values.setdefault("tracking", {})
-                tracking["tags"] = [*(tag for tag in tracking.get("tags", []) if tag != name), name]
-                config = check(values)
+                config = _tagged(check(values), name)
                 runs.append(Run(case, varied, config, config_hash(config)))
             except ConfigError as error:
                 for line in str(error).splitlines():
@@ -83,6 +81,12 @@ def expand(sweep: Sweep, name: str) -> list[Run]:
     if faults:
         raise ConfigError("\n".join(faults.values()))
     return runs
+
+
+def _tagged(config: Config, name: str) -> Config:
+    """The config with one more tag, which changes no hash."""
+    tags = [*(tag for tag in config.tracking.tags if tag != name), name]
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update={"tags": tags})})
 
 
 def _check_same(runs: list[Run], faults: dict[str, str]) -> None:

@@ -7,8 +7,8 @@ start_time, stop_time                                  UTC, compared as written:
 a name in the result                                   test/center/error, local_energy
 a dotted key of the config                             training.lr, algorithm.name
 
-Values are read as YAML, so `training.lr=0.10` finds 0.1 and `model.activation=null` runs without one. Records read from
-the database and from disk are treated alike, by this one piece of code.
+Values are read as YAML, so `training.lr=0.10` finds 0.1 and `model.activation=null` runs without one; < <= > >= compare numbers
+or text. Records read from the database and from disk are treated alike, by this one piece of code.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ WORD = re.compile(r"^(?P<key>[^=!<>~]+?)\s*(?P<sign>!=|<=|>=|=|<|>|~)\s*(?P<valu
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+ORDERED = (int, float, str)  # of what there is a smaller and a larger
 Test = Callable[[dict[str, Any]], bool]
 
 
@@ -36,7 +37,8 @@ def select(records: Iterable[Record], words: Sequence[str]) -> list[Record]:
     """The records that meet all conditions.
 
     Raises:
-        ValueError: a word that is no condition, or a key that none of the records has.
+        ValueError: a word that is no condition, a key that none of the records has, or a value that is neither larger
+            nor smaller than another.
     """
     records = list(records)
     if not words or not records:
@@ -74,6 +76,10 @@ def _test(word: str, known: set[str]) -> Test:
     if key in ("hash", "commit") and sign in ("=", "!="):
         return lambda table: str(table.get(key, "")).startswith(text) == (sign == "=")
     value = text if key in ("status", "hash", "commit", "host", "tag") else _read(text)
+    ordered = sign not in ("=", "!=", "~")
+    if ordered and key not in ("start_time", "stop_time") and not isinstance(value, ORDERED):
+        kind = type(value).__name__
+        raise ValueError(f"{word!r}: {sign} compares numbers or text, not {kind} ({text}); use = or !=, or other values")
 
     def holds(table: dict[str, Any]) -> bool:
         if key not in table:
@@ -85,7 +91,7 @@ def _test(word: str, known: set[str]) -> Test:
             return text in str(own)
         if isinstance(own, list) and not isinstance(value, list):
             return (value in own) == (sign == "=") if sign in ("=", "!=") else False
-        if sign not in ("=", "!=") and (own is None or isinstance(own, str) != isinstance(value, str)):
+        if ordered and (not isinstance(own, ORDERED) or isinstance(own, str) != isinstance(value, str)):
             return False
         return SIGNS[sign](own, value)
 
@@ -96,7 +102,7 @@ def _read(text: str) -> Any:
     """The value as YAML has it; 1e-3, which YAML 1.1 reads as text, is a number too."""
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: it looks like a date, and is none
         return text
     if isinstance(value, str):
         try:

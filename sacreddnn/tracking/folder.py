@@ -134,8 +134,21 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved config of a run."""
-    return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}
+    """The resolved config of a run.
+
+    Raises:
+        FileNotFoundError: the run has none.
+        ValueError: the file does not hold one mapping.
+    """
+    path = folder / CONFIG
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not YAML ({reason}); restore it, or move the folder away") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds {type(content).__name__}, keys and values are expected")
+    return content
 
 
 def read_result(folder: Path) -> dict[str, Any]:

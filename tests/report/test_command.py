@@ -10,6 +10,7 @@ from sacreddnn import experiment
 from sacreddnn.report import command, run_figures
 from sacreddnn.tracking import dashboard as database_command
 from sacreddnn.tracking import server
+from sacreddnn.tracking.spool import Spool
 
 SMALL = [
     "digits", "mlp", "on_disk", "training.precision=float32", "training.epochs=2", "training.batch_size=32",
@@ -115,6 +116,13 @@ def test_runs_and_points_are_exported(root, tmp_path, ending):
     lines = sum(len((root / f"{run}/metrics.jsonl").read_text().splitlines()) for run in exported["run_id"])
     assert len(series) == lines
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_damaged_config_is_one_line_with_its_path(tmp_path, capsys):
+    folder = Spool.create(tmp_path, {"seed": 1}).folder
+    (folder / "config.yaml").write_text("training: [1")
+    assert disk(tmp_path, "runs") == 1
+    assert capsys.readouterr().err.startswith(f"report: {folder}/config.yaml: not YAML")
 
 
 def test_another_ending_is_refused(root, tmp_path, capsys):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sweep_cases import write_sweep
+
 from sacreddnn.config import check
 from sacreddnn.run_config import config_hash
 from sacreddnn.schema import ConfigError
@@ -17,6 +19,7 @@ from sacreddnn.sweeps.cost import check_runs, gradient_evaluations
 from sacreddnn.sweeps.grid import draws, expand, merge, nested, read_named
 from sacreddnn.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, State
 from sacreddnn.sweeps.sweep_file import RandomConfig, TrialConfig, read_sweep
+from sacreddnn.tracking.spool import Spool
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -235,3 +238,40 @@ def test_a_second_grid_is_refused_and_replaces_no_first(tmp_path, capsys):
     path.write_text("base: [digits, mlp]\ngrid: {training.lr: [0.1]}\ngrid: {training.epochs: [1, 2]}\n")
     assert command.main([str(path), "--dry-run"]) == command.BAD_SWEEP
     assert capsys.readouterr().err.startswith(f"{path}: not valid YAML at line 3: key 'grid' stands at line 2 too")
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"fixed": {"tracking.tags": "demo"}}, "tracking.tags: 'demo' is not allowed, it should be a valid list"),
+        ({"fixed": {"tracking.tags": None}}, "tracking.tags: None is not allowed"),
+        ({"fixed": {"tracking.tags": 5}}, "tracking.tags: 5 is not allowed"),
+        ({"fixed": {"tracking.tags": [5]}}, "tracking.tags.0: 5 is not allowed"),
+        ({"fixed": {"tracking": 5}}, "tracking: 5 is not allowed"),
+        ({"base": ["digits", "mlp", "empty.yaml"]}, "tracking: None is not allowed"),
+        ({"seeds": [0, "a", -1]}, "typo.yaml: seeds.1: 'a' is not allowed"),
+        ({"grid": {5: [1]}}, "typo.yaml: grid.5: this key is not allowed, it should be text"),
+        ({"fixed": {"dataset.augmentation": [5]}}, "dataset.augmentation.0: 5 is not allowed"),
+    ],
+)
+def test_a_typo_is_one_line_and_status_2(tmp_path, monkeypatch, capsys, values, line):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.yaml").write_text("tracking:\n")
+    Path("typo.yaml").write_text(yaml.safe_dump({"base": ["digits", "mlp"]} | values))
+    assert command.main(["typo.yaml", "--dry-run"]) == command.BAD_SWEEP
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_the_sweep_is_one_more_tag_once(runs_of):
+    (run,) = runs_of(base=["digits", "mlp"], fixed={"tracking.tags": ["mine", "other"]})
+    assert run.config.tracking.tags == ["other", "mine"]
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1", "5"])
+def test_a_damaged_config_of_a_run_is_one_line_of_the_status(tmp_path, capsys, text):
+    path = write_sweep(tmp_path, seeds=1)
+    (run,) = expand(read_sweep(path), path.stem)
+    folder = Spool.create(tmp_path / "runs", run.config.model_dump(), config_hash=run.hash).folder
+    (folder / "config.yaml").write_text(text)
+    assert command.main([str(path), "--status"]) == command.NOT_ALL
+    assert capsys.readouterr().err.startswith(f"sweep: {folder}/config.yaml: ")

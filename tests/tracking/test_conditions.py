@@ -40,6 +40,8 @@ RUNS = [
         (["training.clip_norm=null"], [1, 2, 3]),
         (["training.clip_norm>0"], [4]),  # None is not larger than anything
         (["algorithm.name~sg", "run_id>2"], [3, 4]),
+        (["start_time>=2026-11-31"], []),  # no such day, but text that can be compared
+        (["training.lr=[0.1]"], []),
     ],
 )
 def test_conditions(words, expected):
@@ -50,6 +52,9 @@ def test_conditions(words, expected):
     ("word", "line"),
     [
         ("training.lrr=1", "training.lrr: no run has it, did you mean training.lr?"),
+        ("training.lr<[0.1]", "'training.lr<.0.1.': < compares numbers or text, not list"),
+        ("run_id<2026-01-01", "< compares numbers or text, not date"),
+        ("training.lr>=null", ">= compares numbers or text, not NoneType"),
         ("demo", "'demo': is no condition; write KEY=VALUE"),
     ],
 )
