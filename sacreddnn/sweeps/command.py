@@ -14,10 +14,12 @@ are not; 2 a sweep that cannot be run; 75 all are done, but not all of it has re
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.dry_run:
             print("\n".join(table.plan(runs, states, _costs(runs, sweep), sweep.trial.retries)))
             return ALL_DONE
-        return _run(arguments, sweep, runs, states)
+        with _sigterm_as_ctrl_c():
+            return _run(arguments, sweep, runs, states)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_SWEEP
@@ -62,6 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sweep: stopped at once; runs go on from their last checkpoints with the same command", file=sys.stderr)
         return STOPPED
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM while a sweep starts, and while it ends, is as good as Ctrl-C; in between `launch.Stop` takes both."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(arguments: argparse.Namespace) -> None:

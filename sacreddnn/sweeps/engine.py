@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,7 +72,8 @@ class RayEngine:
             refuse_silence(address)
         for more_tries in reversed(range(1 if address else LOCAL_STARTS)):
             try:
-                ray.init(**{"address": address, **options})
+                with _own_sigterm():
+                    ray.init(**{"address": address, **options})
                 break
             except Exception as error:  # of many types, from a wrong address to another version of Ray
                 if more_tries:
@@ -143,6 +147,21 @@ class RayEngine:
     def close(self) -> None:
         """Leave the cluster; what was started here ends."""
         self._ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Whoever took SIGTERM before takes it afterwards: Ray lets it end the process, silently and with status 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as end:
+        if end.code == signal.SIGTERM:  # Ray's own answer to it, while it starts
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():  # only there Ray changes it, and can it be changed
+            signal.signal(signal.SIGTERM, before)
 
 
 def refuse_silence(address: str) -> None:
