@@ -22,7 +22,7 @@ from typing import Any
 
 from sacreddnn import command_line
 from sacreddnn.command_line import CONFIGS
-from sacreddnn.run_config import RunConfig, check_config, config_hash, differences, flatten
+from sacreddnn.run_config import RunConfig, check_config, config_hash, differences, flatten, replay_command
 from sacreddnn.schema import ConfigError
 from sacreddnn.tracking import database
 from sacreddnn.tracking.folder import read_run
@@ -97,7 +97,7 @@ def run(command: Command, argv: list[str] | None = None) -> int:
         return _say(str(error), BAD_CONFIG)
     except sacred.utils.SacredInterrupt as stopped:
         signum = getattr(stopped, "signum", signal.SIGINT)
-        return _say(f"{stopped}; go on with: {_resumption(argv[0], recorder)}", 128 + signum)
+        return _say(f"{stopped}; go on with: {argv[0]} with resume={_name(recorder)}", 128 + signum)
     except KeyboardInterrupt:
         return _say("interrupted at once, without saving", 128 + signal.SIGINT)
     except (sacred.utils.SacredError, OSError, ValueError, ArithmeticError) as error:
@@ -105,7 +105,7 @@ def run(command: Command, argv: list[str] | None = None) -> int:
         if debugging:
             traceback.print_exc()
         lost = isinstance(error, ConnectionError) and recorder.run_id is not None  # another process of the run
-        hint = f"; go on with: {_resumption(argv[0], recorder)}" if lost else ""
+        hint = f"; go on with: {argv[0]} with resume={_name(recorder)}" if lost else ""
         return _say(f"{type(error).__name__}: {error}{hint}", FAILED)
     except Exception:
         traceback.print_exc()
@@ -191,11 +191,11 @@ def _check_resumed(command: Command, config: RunConfig, recorder: Recorder) -> N
         )
 
 
-def _resumption(script: str, recorder: Recorder) -> str:
-    """The command that goes on with this run; its number alone says which one below the default root only."""
+def _name(recorder: Recorder) -> str:
+    """What `resume` takes for this run: its number below the default root, where alone that says which one."""
     if recorder.root == Path(RunConfig().tracking.root):
-        return f"{script} with resume={recorder.run_id}"
-    return f"{script} with resume={shlex.quote(str(recorder.folder.absolute()))}"
+        return str(recorder.run_id)
+    return shlex.quote(str(recorder.folder.absolute()))
 
 
 def _plain(value: Any) -> Any:
@@ -210,12 +210,14 @@ def _report_end(command: Command, finished: Any, recorder: Recorder) -> int:
     if finished is None or finished.status != "COMPLETED" or recorder not in finished.observers:
         return COMPLETED  # print_config and its kind
     if recorder.pending is None:  # as on a full disk; the recorder has said what was in the way
-        hint = f"once that is mended, go on with resume={recorder.run_id}"
+        hint = f"once that is mended, go on with resume={_name(recorder)}"
         return _say(f"run {recorder.run_id}: the end of the run is not recorded; {hint}", FAILED)
-    line = command.summary(command.check(_plain(finished.config)), finished.result)
+    config = command.check(_plain(finished.config))
+    line = command.summary(config, finished.result)
     print(f"run {recorder.run_id}: {line}  ({recorder.folder})")
     if recorder.pending and recorder.connect:
-        return _say("not all of it is in the database yet; later: python scripts/report.py replay", NOT_IN_DATABASE)
+        replay = replay_command(config.tracking)
+        return _say(f"not all of it is in the database yet; later: {replay}", NOT_IN_DATABASE)
     return COMPLETED
 
 

@@ -8,12 +8,13 @@ import difflib
 import hashlib
 import json
 import re
+import shlex
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from sacreddnn.schema import ConfigError, Section
-from sacreddnn.tracking.plain import check_no_password
+from sacreddnn.tracking.plain import check_no_password, redact
 
 C = TypeVar("C", bound="RunConfig")
 
@@ -34,6 +35,22 @@ class TrackingConfig(Section):
         if url:
             check_no_password(url)
         return url
+
+
+def replay_command(tracking: TrackingConfig) -> str:
+    """The command that brings the runs recorded there into the database that is named there; no password in it.
+
+    >>> replay_command(TrackingConfig(root="my runs", mongo_url="mongodb://me@lab/runs"))
+    "python scripts/report.py replay --root 'my runs' --mongo-url mongodb://me@lab/runs"
+    """
+    words = ["python", "scripts/report.py", "replay"]
+    if tracking.root != TrackingConfig().root:
+        words += ["--root", tracking.root]
+    if tracking.mongo_url:
+        words += ["--mongo-url", redact(tracking.mongo_url)]
+    elif tracking.folder != TrackingConfig().folder:
+        words += ["--folder", tracking.folder]
+    return shlex.join(words)
 
 
 class RunConfig(Section):

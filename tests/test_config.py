@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 import yaml
 from hypothesis import given
@@ -5,7 +7,8 @@ from hypothesis import strategies as st
 
 from sacreddnn.algorithm_config import ALGORITHMS
 from sacreddnn.config import Config, check
-from sacreddnn.run_config import config_hash, differences, flatten
+from sacreddnn.report import command as report
+from sacreddnn.run_config import TrackingConfig, config_hash, differences, flatten, replay_command
 from sacreddnn.schema import ConfigError
 from sacreddnn.yaml_file import read_yaml
 
@@ -133,3 +136,24 @@ def test_own_keys_replace_merged_ones(tmp_path):
 def test_momentum_defaults_belong_to_sgd():
     assert Config().algorithm.momentum == 0.9
     assert check({"algorithm": {"optimizer": "adam"}}).algorithm.momentum is None
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        ({}, []),
+        ({"root": "my runs"}, ["--root", "my runs"]),
+        ({"folder": "/scratch/db"}, ["--folder", "/scratch/db"]),
+        ({"mongo_url": "lab:27017:runs", "folder": "/scratch/db"}, ["--mongo-url", "lab:27017:runs"]),
+        ({"mongo_url": "mongodb://me@lab/runs?tls=true&w=1"}, ["--mongo-url", "mongodb://me@lab/runs?tls=true&w=1"]),
+        ({"mongo_url": "mongodb://lab/r?authMechanismProperties=AWS_SESSION_TOKEN:t0ken"},
+         ["--mongo-url", "mongodb://lab/r?authMechanismProperties=AWS_SESSION_TOKEN:***"]),
+    ],
+)  # fmt: skip
+def test_a_replay_goes_into_the_database_of_the_run(values, options):
+    words = shlex.split(replay_command(TrackingConfig(**values)))
+    assert words == ["python", "scripts/report.py", "replay", *options]
+    tracking = TrackingConfig(**values)
+    read = report._parser().parse_args(words[2:])
+    assert read.root == tracking.root
+    assert (read.folder == tracking.folder) or tracking.mongo_url

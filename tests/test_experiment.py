@@ -317,7 +317,8 @@ def test_sacreds_options_work(tmp_path, capsys):
     options = ["-F", str(tmp_path / "theirs"), "-l", "ERROR", "-m", "127.0.0.1:9:runs"]
     assert experiment.main(["train.py", "with", *words, *options]) == 75
     captured = capsys.readouterr()
-    assert "scripts/report.py replay" in captured.err
+    replay = f"scripts/report.py replay --root {tmp_path}/ours --mongo-url 127.0.0.1:9:runs\n"
+    assert captured.err.endswith(replay)  # into the database that was meant, not the embedded one
     assert "INFO" not in captured.out + captured.err
     assert json.loads((tmp_path / "theirs/1/config.json").read_text())["dataset"]["name"] == "digits"
     config = yaml.safe_load((tmp_path / "ours/1/config.yaml").read_text())

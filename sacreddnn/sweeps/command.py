@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sacreddnn.run_config import TrackingConfig
+from sacreddnn.run_config import TrackingConfig, replay_command
 from sacreddnn.schema import ConfigError
 from sacreddnn.sweeps import table
 from sacreddnn.sweeps.grid import Run, expand
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run], state
     if failed and not sweep.trial.retries:
         print(f"{len(failed)} failed runs are not tried again; --retries 1 tries each once more", flush=True)
     if all(one.kind in ended for one in states.values()):
-        return _end(runs, dict(states), _pending(Path(runs[0].config.tracking.root), states), False)
+        return _end(runs, dict(states), _pending(runs, states), False)
     engine, costs = _start(arguments, sweep, runs)
     try:
         _check_database(runs[0].config.tracking, len(engine.nodes()))
@@ -126,7 +126,7 @@ def _run(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run], state
             view.close()
     finally:
         engine.close()
-    return _end(runs, after, launch.pending | _pending(launch.root, after), launch.stop.asked)
+    return _end(runs, after, launch.pending | _pending(runs, after), launch.stop.asked)
 
 
 def _start(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run]) -> tuple[RayEngine, dict[str, int | None]]:
@@ -154,9 +154,15 @@ def _start(arguments: argparse.Namespace, sweep: Sweep, runs: Sequence[Run]) -> 
         raise
 
 
-def _pending(root: Path, states: Mapping[str, State]) -> set[str]:
+def _pending(runs: Sequence[Run], states: Mapping[str, State]) -> set[str]:
     """Hashes of the runs that are done, but not all in the database, whichever command ran them."""
-    return {name for name, one in states.items() if one.kind == DONE and not is_recorded(root, name, one.folder)}
+    return {
+        run.hash
+        for run in runs
+        for tracking in [run.config.tracking]
+        if states[run.hash].kind == DONE
+        and not is_recorded(tracking.root, run.hash, states[run.hash].folder, tracking.model_dump())
+    }
 
 
 def _check_database(tracking: TrackingConfig, num_nodes: int) -> None:
@@ -176,7 +182,8 @@ def _end(runs: Sequence[Run], states: dict[str, State], pending: set[str], stopp
     print(table.counts(states))
     if all(one.kind == DONE for one in states.values()):
         if pending:
-            print(f"{len(pending)} runs are not yet all in the database; later: python scripts/report.py replay")
+            replay = " && ".join({replay_command(run.config.tracking): 0 for run in runs if run.hash in pending})
+            print(f"{len(pending)} runs are not yet all in the database; later: {replay}")
             return NOT_IN_DATABASE
         return ALL_DONE
     if stopped:

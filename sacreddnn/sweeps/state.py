@@ -14,6 +14,7 @@ Beside the run folders, `ROOT/trials/<hash>/` has what belongs to a run of a swe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,10 +62,22 @@ def place(root: str | Path, config_hash: str) -> Path:
     return Path(root) / "trials" / config_hash
 
 
-def is_recorded(root: str | Path, config_hash: str, folder: Path | None) -> bool:
-    """Whether a run that is done has reached its database, at the end of its last try or by a replay since."""
+def is_recorded(root: str | Path, config_hash: str, folder: Path | None, tracking: Mapping[str, Any]) -> bool:
+    """Whether a run that is done has reached its database, at the end of its last try or by a replay since.
+
+    Args:
+        root: the folder that holds all runs.
+        config_hash: of the run.
+        folder: of its record.
+        tracking: the section of its config, which names the database; without a database any will do.
+    """
     outcome = files.read_json(place(root, config_hash) / "outcome.json")
-    return bool(outcome.get("recorded", True)) or (folder is not None and is_mirrored(folder))
+    if outcome.get("recorded", True) or folder is None:
+        return bool(outcome.get("recorded", True))
+    from sacreddnn.tracking.database import is_address_of  # imports pymongo, which trials do without
+
+    url, of_server = tracking["mongo_url"], tracking["folder"]
+    return is_mirrored(folder, lambda noted: not tracking["database"] or is_address_of(noted, url, folder=of_server))
 
 
 def is_busy(root: str | Path, config_hash: str) -> bool:

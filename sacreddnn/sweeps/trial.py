@@ -128,7 +128,8 @@ def run(trial: Trial, caller: int = 0) -> Outcome:
     try:
         now = Records(Path(trial.root)).states([trial.hash])[trial.hash]
         if now.kind == DONE:
-            return Outcome(DONE, now.line, recorded=state.is_recorded(trial.root, trial.hash, now.folder))
+            recorded = state.is_recorded(trial.root, trial.hash, now.folder, trial.config["tracking"])
+            return Outcome(DONE, now.line, recorded=recorded)
         if now.folder and state.files.is_running(now.folder):
             return Outcome("busy", f"run {now.run_id} is being written by a process outside this sweep")
         if trial.stop_file.exists():

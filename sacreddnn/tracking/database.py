@@ -14,8 +14,10 @@ import pymongo
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from sacreddnn.tracking import server
+from sacreddnn.tracking.folder import read_json
 from sacreddnn.tracking.plain import mongo_password, redact
 from sacreddnn.tracking.server import ServerError, status, stop
 
@@ -133,6 +135,35 @@ def address(database: Database[dict[str, Any]]) -> str:
     """``host:port/name`` of an answering database, without the user: what a run folder knows it by."""
     hosts = ",".join(sorted(f"{host}:{port}" for host, port in database.client.nodes))
     return f"{hosts}/{database.name}"
+
+
+def is_address_of(noted: str, url: str | None = None, *, folder: str | Path = "results/database") -> bool:
+    """Whether an `address` is that of the database which `connect` would open; asks no server.
+
+    A replica set names its members itself, maybe otherwise than the URL does: there the name of the database decides.
+
+    Args:
+        noted: the address.
+        url: as for `connect`.
+        folder: as for `connect`.
+    """
+    hosts, _, name = noted.rpartition("/")
+    try:
+        if not url:
+            port = read_json(Path(folder) / "server.json").get("port")
+            return noted == f"{server.HOST}:{port}/{DEFAULT_NAME}"
+        full = full_url(url)
+        known = not full.startswith("mongodb+srv:")  # else by the name service, which is not asked
+        parsed = parse_uri(full if known else full.replace("+srv", "", 1), validate=False)
+    except (ConfigurationError, InvalidURI, ValueError):
+        return False
+    if name != (parsed["database"] or DEFAULT_NAME):
+        return False
+    if known and not {f"{host}:{port}" for host, port in parsed["nodelist"]}.isdisjoint(hosts.split(",")):
+        return True
+    is_set = not known or any(option.lower() == "replicaset" for option in parsed["options"])
+    # on loopback it is the embedded server, or was one of the hosts above
+    return is_set and not hosts.startswith(f"{server.HOST}:")
 
 
 def reason(error: PyMongoError) -> str:

@@ -7,6 +7,7 @@ database was lost, and `digest`, the last state after its end that this database
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,15 @@ def note(folder: Path, address: str, run_id: int, digest: str | None = None) -> 
             write_atomic(folder / MIRRORED, json.dumps(notes, indent=1) + "\n")
 
 
-def is_mirrored(folder: Path) -> bool:
-    """Whether the state of this folder was brought into a database after the run had ended."""
+def is_mirrored(folder: Path, is_meant: Callable[[str], bool] = lambda address: True) -> bool:
+    """Whether the state of this folder was brought into a database after the run had ended.
+
+    Args:
+        folder: the run folder.
+        is_meant: whether a database with this address will do; by default any.
+    """
     digest = digest_of(folder)
-    return any(one.get("digest") == digest for one in read(folder).values())
+    return any(one.get("digest") == digest and is_meant(address) for address, one in read(folder).items())
 
 
 def digest_of(folder: Path) -> str:

@@ -42,9 +42,9 @@ def launch_of(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     (tmp_path / "stub.py").write_text(STUB)
 
-    def launch_of(seeds, engine=None, **options):
+    def launch_of(seeds, engine=None, fixed=None, **options):
         config = TrialConfig(**{"grace": 30.0, "patience": 600.0} | options)
-        runs = runs_of(tmp_path, seeds=seeds)
+        runs = runs_of(tmp_path, seeds=seeds, fixed=fixed or {})
         command = [sys.executable, str(tmp_path / "stub.py")]
         return Launch("tiny", runs, config, engine or Processes(), Said(), command, tmp_path / "runs")
 
@@ -80,16 +80,24 @@ def test_what_is_done_is_not_run_again_what_failed_is_listed_and_tried_as_often_
 
 
 def test_what_is_not_in_the_database_is_said_until_it_is_there(launch_of, tmp_path, capsys):
-    launch = launch_of([0, 10])
+    url = "mongodb://me@lab.example/runs?tls=true"
+    launch = launch_of([0, 10], fixed={"tracking.database": True, "tracking.mongo_url": url})
     launch.run()
     sweep = str(tmp_path / "tiny.yaml")
-    for _ in range(2):
-        assert command.main([sweep]) == command.NOT_IN_DATABASE
-        assert "1 runs are not yet all in the database" in capsys.readouterr().out
     folder = launch.records.states(launch.hashes)[launch.runs[1].hash].folder
-    mirrored.note(folder, "127.0.0.1:27017/runs", 2, mirrored.digest_of(folder))  # as a replay does
+    for other in (None, "127.0.0.1:27017/sacreddnn", "127.0.0.1:27017/runs", "lab.example:27017/others"):
+        if other:  # as a replay into another database does
+            mirrored.note(folder, other, 2, mirrored.digest_of(folder))
+        assert command.main([sweep]) == command.NOT_IN_DATABASE
+        replay = f"python scripts/report.py replay --root {tmp_path}/runs --mongo-url '{url}'\n"
+        assert f"1 runs are not yet all in the database; later: {replay}" in capsys.readouterr().out
+        watcher = start_trial(trial_of(launch, launch.runs[1]))
+        assert json.loads(watcher.communicate(timeout=60)[0])["recorded"] is False
+    mirrored.note(folder, "lab.example:27017/runs", 2, mirrored.digest_of(folder))
     assert command.main([sweep]) == command.ALL_DONE
     assert "database" not in capsys.readouterr().out
+    watcher = start_trial(trial_of(launch, launch.runs[1]))
+    assert json.loads(watcher.communicate(timeout=60)[0])["recorded"] is True
 
 
 def test_a_killed_training_is_tried_again_and_a_watcher_that_is_killed_does_not_count_as_a_failure(launch_of):
