@@ -15,7 +15,7 @@ from sacreddnn.schema import ConfigError
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-4 is a number, as in YAML 1.2 (YAML 1.1 takes it for a string), and keys stand once."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """The mapping as it is written, before `<<` brings in keys of others, which its own may replace."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[Any, int] = {}

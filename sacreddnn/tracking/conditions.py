@@ -7,8 +7,8 @@ start_time, stop_time                                  UTC, compared as written:
 a name in the result                                   test/center/error, local_energy
 a dotted key of the config                             training.lr, algorithm.name
 
-Values are read as YAML, so `training.lr=0.10` finds 0.1 and `model.activation=null` runs without one; < <= > >= compare numbers
-or text. Records read from the database and from disk are treated alike, by this one piece of code.
+Values are read as YAML, so `training.lr=0.10` finds 0.1 and `model.activation=null` runs without one; < <= > >= compare
+numbers or text. Records read from the database and from disk are treated alike, by this one piece of code.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _test(word: str, known: set[str]) -> Test:
     ordered = sign not in ("=", "!=", "~")
     if ordered and key not in ("start_time", "stop_time") and not isinstance(value, ORDERED):
         kind = type(value).__name__
-        raise ValueError(f"{word!r}: {sign} compares numbers or text, not {kind} ({text}); use = or !=, or other values")
+        raise ValueError(f"{word!r}: {sign} compares numbers or text, not {kind} ({text}); use = or !=")
 
     def holds(table: dict[str, Any]) -> bool:
         if key not in table:

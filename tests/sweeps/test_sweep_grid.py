@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from sweep_cases import write_sweep
 
 from sacreddnn.config import check

@@ -443,7 +443,7 @@ def test_event_files_that_cannot_be_written_are_given_up_and_the_run_goes_on(tmp
     in_database_exactly_once(tmp_path, connect)
 
 
-@pytest.mark.parametrize("user", ["ghp_t0ken", "me:ghp_t0ken", "me@lab.example:ghp_t0ken", "ghp_t0ken:x-oauth-basic", ""])
+@pytest.mark.parametrize("user", ["ghp_t0ken", "me:ghp_t0ken", "me@lab.example:ghp_t0ken", "ghp_t0ken:x", ""])
 def test_a_token_in_the_address_of_the_repository_is_not_written_down(tmp_path, user):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@e"]
     remote = f"https://{user}{'@' if user else ''}github.example:8443/me/code.git"
