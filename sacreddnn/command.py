@@ -163,8 +163,9 @@ def make_experiment(command: Command, recorder: Recorder) -> sacred.Experiment:
 
 
 def _use_tracking_config(command: Command, recorder: Recorder, values: dict[str, Any]) -> None:
-    """Where this run is recorded, as its config says."""
-    tracking = command.check(values).tracking
+    """Where this run is recorded, as its config says, and the config itself as it was checked, with whole paths."""
+    checked = command.check(values)
+    recorder.config, tracking = checked.model_dump(), checked.tracking
     recorder.root = Path(tracking.root)
     recorder.tensorboard = tracking.tensorboard
     recorder.config_hash = lambda config: config_hash(command.check(config))

@@ -53,7 +53,8 @@ def run_to_resume(argv: list[str], root: str) -> Path | None:
     if "with" not in argv:
         raise ConfigError(f"resume: must stand after with: {argv[0]} with resume={values['resume']}")
     try:
-        return find(values["resume"], values.get("tracking.root", root))
+        # ~ as in the config, which is not read yet
+        return find(*(os.path.expanduser(path) for path in (values["resume"], values.get("tracking.root", root))))
     except (OSError, ValueError) as error:
         raise ConfigError(f"resume: {error}") from None
 

@@ -11,14 +11,14 @@ from pydantic import ConfigDict, Field, model_validator
 from sacreddnn.algorithm_config import AlgorithmConfig, SGDConfig
 from sacreddnn.local_energy_config import LocalEnergyConfig
 from sacreddnn.run_config import RunConfig, check_config
-from sacreddnn.schema import Count, Fraction, NonNegative, Positive, Section
+from sacreddnn.schema import Count, Fraction, NonNegative, Place, Positive, Section
 
 
 class DatasetConfig(Section):
     """Which images, which of them, and how the network sees them."""
 
     name: str = "fashion_mnist"
-    root: str = "data"  # folder of the data sets
+    root: Place = "data"  # folder of the data sets
     download: bool = True  # fetch what is missing
     validation: Annotated[int | float, Field(ge=0)] = 0  # training images held out, or their fraction below 1
     stratified: bool = True  # hold out the same share of every class

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from sacreddnn.config import DatasetConfig, ModelConfig
 from sacreddnn.local_energy_config import LocalEnergyConfig
 from sacreddnn.run_config import RunConfig
-from sacreddnn.schema import Count, Positive, Section
+from sacreddnn.schema import Count, Place, Positive, Section
 
 MeasureName = Literal[
     "local_energy", "hessian", "spectral_density", "sharpness", "pac_bayes", "local_entropy", "norms", "margins"
@@ -74,9 +74,9 @@ class FlatnessConfig(RunConfig):
         *RunConfig.free_on_resume, "device", "num_threads", "local_energy.draws_at_once",
     )  # fmt: skip
 
-    run: int | str | None = None  # id or folder of a training run, whose center is measured
-    checkpoint: str | None = None  # a file in the folder of a training run: center.pt, or a state of the training
-    weights: str | None = None  # a state dict (torch or safetensors) for `model`, on images of `dataset`
+    run: int | Place | None = None  # id or folder of a training run, whose center is measured
+    checkpoint: Place | None = None  # a file in the folder of a training run: center.pt, or a state of the training
+    weights: Place | None = None  # a state dict (torch or safetensors) for `model`, on images of `dataset`
     dataset: DatasetConfig | None = None  # None: that of the run
     model: ModelConfig | None = None  # None: that of the run
     measures: list[MeasureName] = ["local_energy"]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from sacreddnn.config import DatasetConfig, ModelConfig
 from sacreddnn.run_config import RunConfig
-from sacreddnn.schema import Count, NonNegative, Positive
+from sacreddnn.schema import Count, NonNegative, Place, Positive
 
 
 class LandscapeConfig(RunConfig):
@@ -19,9 +19,9 @@ class LandscapeConfig(RunConfig):
     free_on_resume: ClassVar[tuple[str, ...]] = (*RunConfig.free_on_resume, "device", "num_threads")
 
     # one, two or three networks of one architecture, in this order:
-    runs: list[int | str] = []  # the centers of training runs, by id or folder
-    checkpoints: list[str] = []  # files in run folders: center.pt, or a state of the training
-    weights: list[str] = []  # state dicts (torch or safetensors) for `model`
+    runs: list[int | Place] = []  # the centers of training runs, by id or folder
+    checkpoints: list[Place] = []  # files in run folders: center.pt, or a state of the training
+    weights: list[Place] = []  # state dicts (torch or safetensors) for `model`
     dataset: DatasetConfig | None = None  # None: that of the first network
     model: ModelConfig | None = None  # of `weights`; None: that of the first network
     split: Literal["train", "test"] = "train"

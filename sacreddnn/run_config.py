@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from sacreddnn.schema import ConfigError, Section
+from sacreddnn.schema import ConfigError, Place, Section
 from sacreddnn.tracking.plain import check_no_password, redact
 
 C = TypeVar("C", bound="RunConfig")
@@ -22,10 +22,10 @@ C = TypeVar("C", bound="RunConfig")
 class TrackingConfig(Section):
     """Where runs are recorded: always on disk, and in a database."""
 
-    root: str = "results/runs"  # one folder a run
+    root: Place = "results/runs"  # one folder a run
     database: bool = True  # False: on disk only; `scripts/report.py replay` brings runs into a database later
     mongo_url: str | None = None  # None: the embedded server
-    folder: str = "results/database"  # of the embedded server
+    folder: Place = "results/database"  # of the embedded server
     tensorboard: bool = False  # event files too, in the run's folder; needs the extra `tensorboard`
     tags: list[str] = []  # to find runs that belong together
 
@@ -61,7 +61,7 @@ class RunConfig(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     tracking: TrackingConfig = TrackingConfig()
-    resume: int | str | None = None  # run id or folder
+    resume: int | Place | None = None  # run id or folder
 
 
 def check_config(schema: type[C], values: dict[str, Any]) -> C:

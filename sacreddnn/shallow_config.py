@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sacreddnn.run_config import RunConfig
-from sacreddnn.schema import Count, Fraction, NonNegative, Positive, Section
+from sacreddnn.schema import Count, Fraction, NonNegative, Place, Positive, Section
 
 Unit = Annotated[float, Field(gt=0, lt=1)]
 
@@ -18,7 +18,7 @@ class PatternsConfig(Section):
     """Two classes of images as +-1 patterns."""
 
     name: str = "fashion_mnist"  # any data set of ours
-    root: str = "data"
+    root: Place = "data"
     classes: list[int | str] = ["Dress", "Coat"]  # label -1, label +1
     num_train: Count = 500
     num_validation: Annotated[int, Field(ge=0)] = 2000  # other training images, to choose schedules on
@@ -100,7 +100,7 @@ class ShallowConfig(RunConfig):
     curve: CurveConfig = CurveConfig()
     sigmas: Annotated[list[Positive], Field(min_length=1)] = [0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0]
     test: bool = True  # False: schedules are being chosen, on the validation patterns alone
-    out: str | None = None
+    out: Place | None = None
     num_threads: Count | None = None
 
     @model_validator(mode="after")

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from sacreddnn.algorithm_config import ALGORITHMS
 from sacreddnn.config import Config, check
+from sacreddnn.flatness_config import FlatnessConfig
+from sacreddnn.landscape_config import LandscapeConfig
 from sacreddnn.report import command as report
-from sacreddnn.run_config import TrackingConfig, config_hash, differences, flatten, replay_command
+from sacreddnn.run_config import TrackingConfig, check_config, config_hash, differences, flatten, replay_command
 from sacreddnn.schema import ConfigError
+from sacreddnn.shallow_config import ShallowConfig
 from sacreddnn.yaml_file import read_yaml
 
 
@@ -157,3 +160,25 @@ def test_a_replay_goes_into_the_database_of_the_run(values, options):
     read = report._parser().parse_args(words[2:])
     assert read.root == tracking.root
     assert (read.folder == tracking.folder) or tracking.mongo_url
+
+
+def test_a_tilde_is_the_home_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    values = {"tracking": {"root": "~/runs", "folder": "~/db"}, "dataset": {"root": "~/data"}, "resume": "~/runs/3"}
+    config = check(values)
+    assert config.tracking.root == "/home/me/runs"
+    assert config.tracking.folder == "/home/me/db"
+    assert config.dataset.root == "/home/me/data"
+    assert config.resume == "/home/me/runs/3"
+    assert config_hash(config) == config_hash(check({"dataset": {"root": "/home/me/data"}}))  # the same run
+    assert config_hash(check({"tracking": {"root": "~"}})) == config_hash(Config())
+    assert check(config.model_dump()) == config
+    assert check({"dataset": {"root": "there/~"}}).dataset.root == "there/~"
+    flatness = {"run": "~/runs/3"}, {"checkpoint": "~/a.pt"}, {"weights": "~/w.pt", "dataset": {}, "model": {}}
+    for source, path in zip(flatness, ("runs/3", "a.pt", "w.pt"), strict=True):
+        typed = check_config(FlatnessConfig, source)
+        assert getattr(typed, next(iter(source))) == f"/home/me/{path}"
+    landscape = check_config(LandscapeConfig, {"runs": [7, "~/runs/3"], "checkpoints": ["~/a.pt"]})
+    assert (landscape.runs, landscape.checkpoints) == ([7, "/home/me/runs/3"], ["/home/me/a.pt"])
+    shallow = check_config(ShallowConfig, {"out": "~/figure", "patterns": {"root": "~/data"}})
+    assert (shallow.out, shallow.patterns.root) == ("/home/me/figure", "/home/me/data")

@@ -11,6 +11,7 @@ from sacreddnn import command, command_line
 from sacreddnn.command import Command
 from sacreddnn.run_config import RunConfig
 from sacreddnn.schema import ConfigError, Count
+from sacreddnn.tracking.folder import read_config
 from sacreddnn.training.interrupt import StopRequest
 
 
@@ -122,6 +123,21 @@ def test_what_is_printed_goes_on_with_this_run_and_no_other(tmp_path, monkeypatc
     assert "counted to 3 of 3" in capsys.readouterr().out
     number = shlex.split(said)[-1] == "resume=2"
     assert number == (not root)  # short where it can be
+
+
+def test_runs_below_the_home_are_recorded_there_and_resumed(tmp_path, monkeypatch):
+    home, work = tmp_path / "home", tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(home))
+    words = ["count.py", "with", "tracking.database=false"]
+    for resume in ("resume=1", "resume=~/runs/2"):
+        assert command.run(COUNTING, [*words, "tracking.root=~/runs", "fail=signal"]) == 128 + signal.SIGTERM
+        root = ["tracking.root=~/runs"] if resume == "resume=1" else []
+        assert command.run(COUNTING, [*words, *root, resume]) == command.COMPLETED
+    assert sorted(run.name for run in (home / "runs").iterdir() if run.name.isdecimal()) == ["1", "2"]
+    assert read_config(home / "runs/1")["tracking"]["root"] == f"{home}/runs"
+    assert not list(work.iterdir())
 
 
 def test_names_of_two_files_must_differ(tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def read(
     Args:
         root: the data folder.
         download: not used.
-        path: the folder with `train` and `val` (or `test`), below `root` or absolute.
+        path: the folder with `train` and `val` (or `test`), below `root` or absolute; ~ is the home.
         image_size: side of the squares in pixels; None where all images have one size already.
         crop_fraction: in (0, 1].
         in_memory: keep the images in memory; None decides by their size: up to IN_MEMORY_BYTES.
@@ -52,7 +52,7 @@ def read(
     if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
         allowed = "a whole number of pixels from 1"
         raise ValueError(f"dataset.options.image_size: {image_size!r} is no size of squares, allowed: {allowed}")
-    folder = root / path
+    folder = root / os.path.expanduser(path)
     train_folder = folder / "train"
     test_folder = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), folder / _TEST_NAMES[0])
     classes, train_files, train_labels = list_classes(train_folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,7 @@ def read(path: str) -> dict[str, Tensor]:
     Also that of a checkpoint that has one under a usual name (`state_dict`, `model`, `net` ..), and of a network that
     was wrapped for several devices or compiled (names that all begin with `module.` or `_orig_mod.`).
     """
+    path = os.path.expanduser(path)
     if not Path(path).is_file():
         raise OSError(f"model.pretrained: {path} is no file; give true, false or the path of a state dict")
     try:

@@ -104,13 +104,14 @@ def test_tiny_imagenet(tmp_path, extracted):
     assert dataset.classes == raw.classes
 
 
-def test_image_folder(tmp_path):
+def test_image_folder(tmp_path, monkeypatch):
     raw = raw_of(size=20, num_classes=3, train=9, test=6)
     synthetic_files.write_image_folder(raw, tmp_path / "mine")
     dataset = data.load("folder", tmp_path, options={"path": "mine"})
     assert_same(dataset, raw, any_order=True)
     assert dataset.classes == raw.classes
-    smaller = data.load("folder", tmp_path, options={"path": "mine", "image_size": 12})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    smaller = data.load("folder", tmp_path / "elsewhere", options={"path": "~/mine", "image_size": 12})
     assert smaller.train.shape == (3, 12, 12)
 
 

@@ -118,17 +118,18 @@ def test_unsafe_or_missing_files_are_one_clear_line(tmp_path):
         models.build("timm/test_resnet", **SHAPE, pretrained=str(path))
 
 
-def test_weights_inside_other_people_s_checkpoints_are_found(tmp_path):
+def test_weights_inside_other_people_s_checkpoints_are_found(tmp_path, monkeypatch):
     source = models.build("timm/test_resnet", **SHAPE, seed=1)
     state = source.state_dict()
     path = tmp_path / "checkpoint.pth"
+    monkeypatch.setenv("HOME", str(tmp_path))
     for kept in (
         {"net": {f"module.{name}": value for name, value in state.items()}, "acc": 93.0, "epoch": 3},
         {"state_dict": {f"module._orig_mod.{name}": value for name, value in state.items()}, "arch": "resnet"},
         {f"_orig_mod.{name}": value for name, value in state.items()},
     ):
         torch.save(kept, path)
-        network = models.build("timm/test_resnet", **SHAPE, pretrained=str(path), seed=2)
+        network = models.build("timm/test_resnet", **SHAPE, pretrained="~/checkpoint.pth", seed=2)
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
