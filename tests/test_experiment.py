@@ -277,7 +277,7 @@ def test_a_disk_that_is_full_at_the_very_end_fails_the_run_and_it_is_resumed(tmp
     assert "Traceback" not in done.stderr
     not_recorded, hint = [line for line in done.stderr.splitlines() if line.startswith("run 1: ")]
     assert "not recorded: [Errno 28] No space left on device" in not_recorded
-    assert hint.endswith("go on with resume=1")
+    assert hint.endswith(f"go on with resume={tmp_path / '1'}")
     assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "RUNNING"
     assert experiment.main(["train.py", "with", "resume=1", f"tracking.root={tmp_path}"]) == 0
     assert json.loads((tmp_path / "1/run.json").read_text())["status"] == "COMPLETED"

@@ -114,7 +114,11 @@ def revive(folder: str | Path) -> str | None:
     folder = Path(folder).resolve()
     if _is_alive(folder):
         return _known(folder).get("uri")
-    return None if read_json(folder / "server.json").get("stopped") else start(folder)
+    if folder.is_dir():
+        with locks.locked(folder / "start.lock"):  # while `stop` is at work its mark is not there yet
+            if read_json(folder / "server.json").get("stopped"):
+                return None
+    return start(folder)
 
 
 def status(folder: str | Path) -> dict[str, Any]:
