@@ -2,8 +2,8 @@
 
 `sacreddnn.local_energy` at three noise strengths and one draw is four passes over the images: those of the network
 itself and of its three perturbed copies. The same passes, bare, are what it is compared with: the network in eval
-mode, under inference mode, on the same minibatches. LeNet reads 5,000 images and ResNet-18 250, where a run reads 10,000
-by default, which makes the share of the noise larger than in a run.
+mode, under inference mode, on the same minibatches. LeNet reads 5,000 images and ResNet-18 250, where a run reads
+10,000 by default, which makes the share of the noise larger than in a run.
 
 Several draws in one pass: the passes of four perturbed copies over 2,000 images stacked by torch.func.vmap against the
 same passes one after another. Convolutions with weights of their own for every draw become grouped ones.
