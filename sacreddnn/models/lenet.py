@@ -1,8 +1,8 @@
 """LeNet-like convolutional networks: the paper's SmallConvNet, and LeNet-5.
 
-Pooling comes before the ReLU. That is the same function with the same gradient, since the ReLU never decreases, and
-costs a tenth of a training step less, since the ReLU sees a quarter of the values. An activation that also decreases
-(`activation`: gelu, silu, quadratic ..) acts on the pooled values, as LeNet-5 had its own after the pooling.
+Pooling comes before the ReLU. That is the same function with the same gradient, since the ReLU never decreases, at less
+cost, since the ReLU sees a quarter of the values. An activation that also decreases (`activation`: gelu, silu,
+quadratic ..) acts on the pooled values, as LeNet-5 had its own after the pooling.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ EXPECTED = {"local_energy": 1, "local_entropy_loss": 1, "hessian": 1, "sharpness
             "margin": -1, "frobenius_norm": 1, "path_norm": 1, "log_spectral_product": 1}  # fmt: skip
 # Options that decide how exactly something is measured, not what.
 PRECISION = ("num_samples", "standard_error", "max_samples", "sigmas", "every", "num_chains", "draws_at_once")
-Key = tuple[str, int | None, str]  # of a network: uuid of its run, step if not the last, data set of its errors
+Key = tuple[str, int | None, str]  # of a network: uuid of its run, step if a checkpoint, data set of its errors
 FEWEST = 4  # networks without which no rank correlation is given
 
 
@@ -50,7 +50,7 @@ class Network:
     """One measured network: what trained it, and everything that was measured of it.
 
     Attributes:
-        run: number of the run that trained it; with the step if it is a state on the way, not the final center.
+        run: number of the run that trained it; with the step if it was a checkpoint, not the final center.
         algorithm: its key in style.ALGORITHMS.
         values: numbers by name.
         dataset: name in the config.
@@ -68,7 +68,7 @@ def networks(records: Iterable[Record]) -> list[Network]:
     """The networks behind completed records; what scripts/flatness.py measured of a run is joined to that run.
 
     It is joined by the uuid of the run. Records that are older than that know its number only, which in a database of
-    several machines may be another run's. A checkpoint on the way is a network of its own, and so is a network on
+    several machines may be another run's. A checkpoint is a network of its own, and so is a network on
     another data set than it was trained on: errors there are others.
     """
     records = [one for one in sorted(records, key=lambda one: one.run_id) if one.status == "COMPLETED"]

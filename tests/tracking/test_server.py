@@ -3,6 +3,8 @@ import multiprocessing
 import os
 import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -216,3 +218,20 @@ def test_password_from_the_environment(tmp_path, monkeypatch, embedded):
     seen.clear()
     database.connect("mongodb://lab/runs").client.close()
     assert "password" not in seen
+
+
+def test_a_server_is_not_brought_back_while_it_is_being_stopped(tmp_path):
+    """Between its death and the mark that it was stopped, `stop` holds the lock."""
+    folder, found = tmp_path / "database", []
+    folder.mkdir()
+    try:
+        with locks.locked(folder / "start.lock"):
+            reviver = threading.Thread(target=lambda: found.append(server.revive(folder)))
+            reviver.start()
+            time.sleep(0.5)
+            (folder / "server.json").write_text(json.dumps({"stopped": True}))
+        reviver.join(60)
+        assert found == [None]
+        assert not server.status(folder)["running"]
+    finally:
+        server.stop(folder)
